@@ -1,0 +1,86 @@
+"""Commands: one imperative Struct, one handler, one event.
+
+A handler is a plain synchronous function ``handler(state, context, command)``. It reads and changes rows through
+``state`` (``state[TABLE].get/put/insert/delete``), takes time, ids and actor from ``context``, and raises
+``Rejected``. It never reads a clock, a random source, the environment or the network. Whatever it changed becomes one
+event; ``reply`` computes the answer from that event's rows alone, so that the same answer can be given again years
+later, by any node that has the event.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jilnode.kernel.table import Table
+
+if TYPE_CHECKING:
+    from jilnode.kernel.entry import EntryRows
+    from jilnode.kernel.state import Context, State
+
+__all__ = ("Action", "Command", "Reaction", "Submission", "Touch", "Verdict")
+
+Touch = tuple[Table[Any], str]
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What zones review: pseudonymous facts of one action. ``zones`` lists the zones of both parties."""
+
+    kind: str
+    zones: tuple[str, ...]
+    facts: Mapping[str, object] = {}
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A zone's answer. ``record`` (JSON bytes, kept on this node only) is what was known and which rules fired; its salted hash goes into the
+    header. An empty record means that the zone keeps none (the dev zone)."""
+
+    approved: bool
+    code: str = ""
+    detail: str = ""
+    record: bytes = b""
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """``event`` is the past-tense type of the entry (``wallet.transfer.posted``), its first part the module's name.
+
+    ``touches(command)`` names keys that the handler will need, so that a batch is loaded with one query a table.
+    ``review(state, context, command)`` returns the action that the zones judge, or None for actions no zone reviews.
+    ``reply(rows)`` builds the answer from the entry's rows. ``status`` is the HTTP status of success.
+    """
+
+    type: type[msgspec.Struct]
+    event: str
+    handler: Callable[["State", "Context", Any], None]
+    reply: Callable[["EntryRows"], Any]
+    touches: Callable[[Any], Iterable[Touch]] | None = None
+    review: Callable[["State", "Context", Any], Action | None] | None = None
+    status: int = 201
+
+
+@dataclass(frozen=True, eq=False)
+class Reaction:
+    """An obligation: a row of ``table`` addressed to a node (``addressed_to(row)``; the field must be searchable as ``to_field``) stays
+    open until that node writes a row of ``answer`` under the same key. ``command(key, row)`` is what this node runs for
+    each open row addressed to it: when it arrives, and again after start, snapshot or release."""
+
+    table: Table[Any]
+    to_field: str
+    answer: Table[Any]
+    command: Callable[[str, Any], msgspec.Struct]
+
+
+@dataclass(slots=True)
+class Submission:
+    """One command on its way to the writer."""
+
+    command: msgspec.Struct
+    actor: str
+    scopes: frozenset[str] = frozenset()
+    key_hash: bytes | None = None
+    body_hash: bytes | None = None
+    traceparent: str | None = None
+    expected_etag: Mapping[Touch, tuple[str, int, int]] = field(default_factory=dict)
+    """``If-Match``: the images that these rows must still have."""

@@ -1,0 +1,111 @@
+"""What can go wrong, as types.
+
+    Exception
+      Rejected          the world asked for something it can't have: becomes an RFC 9457 problem
+      Breach            a foreign entry breaks a rule: its source is suspended, with evidence
+      Parked            a foreign entry rests on something not here yet: its source waits, nobody is accused
+      CommitFailed      the store says: nothing of this batch is durable
+      CommitUnknown     the store can't say; the writer must find out before it does anything else
+      LockLost          another process may write this database: stop
+      WrongDatabase     another node's, a newer one's, or one that could lose data
+      InvariantBroken   our own bug: a command would have committed something that its module forbids
+    BaseException
+      Missing           kernel-internal: a row is not in memory; undo, load, run again
+"""
+
+from collections.abc import Mapping
+
+__all__ = (
+    "Breach",
+    "CommitFailed",
+    "CommitUnknown",
+    "InvariantBroken",
+    "LockLost",
+    "Missing",
+    "Parked",
+    "Rejected",
+    "WrongDatabase",
+)
+
+RETRIABLE = frozenset({409, 421, 429, 503})
+"""Statuses that use up no idempotency key when ``Rejected.retry`` is set (409) or always (421, 429, 503)."""
+
+
+class Rejected(Exception):
+    """A command or query is refused. ``code`` is stable and listed in ``jilnode/http/problems.py``.
+
+    ``field`` is a JSON pointer into the request; ``extra`` becomes members of the problem; ``retry_after_s`` marks a
+    refusal that is not final, so that it uses up no idempotency key.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int = 422,
+        field: str | None = None,
+        retry_after_s: int | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.extra = dict(extra or {})
+
+    @property
+    def final(self) -> bool:
+        """Whether a retry with the same key would be answered the same."""
+        return self.retry_after_s is None and self.status not in (421, 429, 503)
+
+
+class Breach(Exception):
+    """``code`` says which rule: ``forged_source``, ``replayed``, ``gap``, ``bad_seal``, ``foreign_row``, ..."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Parked(Exception):
+    """``code`` is ``cause_not_applied``, ``min_reader``, ``untrusted`` or ``not_started``."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class CommitFailed(Exception):
+    """Known: nothing of the batch is in the database."""
+
+
+class CommitUnknown(Exception):
+    """The connection died around COMMIT. Only the database's own tail can tell."""
+
+
+class LockLost(Exception):
+    """The writer's lock is gone."""
+
+
+class WrongDatabase(Exception):
+    """This database must not be written by this node. The message says why and what to do."""
+
+
+class InvariantBroken(Exception):
+    def __init__(self, module: str, detail: str) -> None:
+        super().__init__(f"{module}: {detail}")
+        self.module = module
+        self.detail = detail
+
+
+class Missing(BaseException):
+    """Something a handler asked for is not in memory. A ``BaseException``, so that no handler swallows it."""
+
+    def __init__(self, want: object) -> None:
+        super().__init__(repr(want))
+        self.want = want

@@ -1,0 +1,68 @@
+"""Invariants: what must be true of every event, checked before commit by the writer and again by every replica.
+
+An invariant is a pure function over one event. It never judges by another owner's mutable status, nor by rows that
+the event does not change (a replica may know them in another version), except through the causes that the event names.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from jilnode.kernel.rows import Local, Owned
+from jilnode.kernel.table import Table
+
+__all__ = ("Change", "Invariant", "RowChange")
+
+R = TypeVar("R", bound=Owned | Local)
+
+
+class RowChange(NamedTuple):
+    """One row of an event: ``before`` is None for a new row, ``after`` is None for a deleted one."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+class Change:
+    """One event as an invariant sees it."""
+
+    __slots__ = ("_causes", "_rows", "actor", "evidence", "source", "time_us", "type")
+
+    def __init__(
+        self,
+        source: str,
+        type: str,
+        actor: str,
+        time_us: int,
+        rows: Mapping[str, Sequence[RowChange]],
+        causes: Mapping[str, Mapping[str, tuple[str, Any]]],
+        evidence: object = None,
+    ) -> None:
+        self.source = source
+        self.type = type
+        self.actor = actor
+        self.time_us = time_us
+        self.evidence = evidence
+        self._rows = rows
+        self._causes = causes
+
+    def rows(self, table: Table[Any]) -> Sequence[RowChange]:
+        return self._rows.get(table.name, ())
+
+    def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
+        """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that row."""
+        return self._causes.get(table.name, {}).get(key)
+
+    def tables(self) -> Iterator[str]:
+        return iter(self._rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Invariant:
+    """``check`` returns None when all is well, else what is wrong. ``versions`` are the module versions it holds for:
+    old ones stay in the code, so that a rolling upgrade never makes honest nodes accuse each other."""
+
+    name: str
+    versions: range
+    check: Callable[[Change], str | None]

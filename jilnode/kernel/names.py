@@ -1,0 +1,37 @@
+"""The names things go by: one NewType for each kind of id, and the grammar of what may be a name.
+
+Grammar (design section 6, wire format): a node id is lower case; a row key is UTF-8 parts ``[A-Za-z0-9._~@:-]{1,64}``
+joined by ``/``, at most 256 bytes, compared bytewise.
+"""
+
+import re
+from typing import NewType
+
+SourceId = NewType("SourceId", str)
+"""Who owns rows and writes a journal: a node (``sg-mas-01``) or, later, a quorum (``quorum.bridge``)."""
+
+Epoch = NewType("Epoch", int)
+Sequence = NewType("Sequence", int)
+RowKey = NewType("RowKey", str)
+TableName = NewType("TableName", str)
+Actor = NewType("Actor", str)
+"""A pseudonym: never a name, an e-mail address or a token."""
+
+Microseconds = NewType("Microseconds", int)
+"""A moment: microseconds since 1970-01-01T00:00:00Z."""
+
+KEY_BYTES_MAX = 256
+_KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def valid_key(key: str) -> bool:
+    return len(key) <= KEY_BYTES_MAX and _KEY.fullmatch(key) is not None
+
+
+def source_id(text: str) -> SourceId:
+    """``text`` lowered and checked. Raises ``ValueError`` when it is no source id."""
+    lowered = text.strip().lower()
+    if _SOURCE.fullmatch(lowered) is None:
+        raise ValueError(f"not a node id: {text!r} (3 to 63 of a-z 0-9 . -, no dot or hyphen at the ends)")
+    return SourceId(lowered)

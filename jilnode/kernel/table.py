@@ -1,0 +1,123 @@
+"""What a module declares about its rows: the table, whose key may be written by whom, and the indexes.
+
+A declaration is data. The kernel keeps the rows in memory (``kernel/tables.py``), the stores keep them in SQL.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from jilnode.kernel.rows import Local, Owned
+
+__all__ = (
+    "CreatedBy",
+    "DeadlineIndex",
+    "DerivedFrom",
+    "EndsWithOwner",
+    "EqualityIndex",
+    "Index",
+    "KeyRule",
+    "OrderedIndex",
+    "SumIndex",
+    "Table",
+)
+
+R = TypeVar("R", bound=Owned | Local)
+
+
+@dataclass(frozen=True)
+class CreatedBy:
+    """The key begins with its creator's source id: ``sg-mas-01/0-00000004d2``."""
+
+
+@dataclass(frozen=True)
+class EndsWithOwner:
+    """The key ends with its owner's source id: ``account/asset/sg-mas-01`` (a share)."""
+
+
+@dataclass(frozen=True)
+class DerivedFrom:
+    """The key is that of a row of ``parent`` (with or without ``/parts`` after it) that the writer owns, or that is
+    addressed to the writer: ``addressed_to(parent_row)`` is its source id. So a claim or an answer can't collide."""
+
+    parent: "Table[Any]"
+    addressed_to: Callable[[Any], str]
+
+
+KeyRule = CreatedBy | EndsWithOwner | DerivedFrom
+
+
+@dataclass(frozen=True)
+class EqualityIndex:
+    """Keys of the rows whose ``field`` equals a value. ``field`` must be searchable unless the table is resident."""
+
+    name: str
+    field: str
+
+
+@dataclass(frozen=True)
+class OrderedIndex:
+    """Rows of one ``bucket`` in the order of ``order(key, row)``: price-time queues. Rows for which ``bucket`` is None are not
+    in the index. Priority is a field of the row, never the journal's sequence. The table must be resident."""
+
+    name: str
+    bucket: Callable[[str, Any], object | None]
+    order: Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class SumIndex:
+    """Total of the integer ``amount`` over rows with the same ``group``. Both must be searchable unless resident."""
+
+    name: str
+    group: str
+    amount: str
+
+
+@dataclass(frozen=True)
+class DeadlineIndex:
+    """Rows that this node owns, by the moment in ``field`` (microseconds; 0 or None = no deadline). When it has passed the
+    writer runs ``command(key, row)``. ``field`` must be searchable unless the table is resident."""
+
+    name: str
+    field: str
+    command: Callable[[str, Any], Any]
+
+
+Index = EqualityIndex | OrderedIndex | SumIndex | DeadlineIndex
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Generic[R]):
+    """``name`` is ``module.noun`` (``wallet.share``). ``searchable`` fields become plain columns with an index
+    (text at most 512 bytes, or int64). ``resident`` tables are kept in memory whole; others are cached under a bound. Rows of a
+    ``write_once`` table are never changed or deleted; their document stays in the journal only. ``section`` names
+    the part of the event that carries the row: ``rows``, or ``memo`` for text that must be erasable."""
+
+    name: str
+    row: type[R]
+    key: KeyRule = field(default_factory=CreatedBy)
+    section: str = "rows"
+    resident: bool = False
+    write_once: bool = False
+    searchable: tuple[str, ...] = ()
+    indexes: tuple[Index, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.section in ("rows", "memo"), self.section
+        assert not (self.write_once and self.indexes), f"{self.name}: a write-once table has searchable columns only"
+        assert not (self.write_once and self.local), f"{self.name}: a write-once table lives in the journal"
+        for index in self.indexes:
+            if self.resident:
+                continue
+            assert not isinstance(index, OrderedIndex), f"{self.name}: an ordered index needs a resident table"
+            fields = (index.group, index.amount) if isinstance(index, SumIndex) else (index.field,)
+            assert set(fields) <= set(self.searchable), f"{self.name}.{index.name}: {fields} must be searchable"
+
+    @property
+    def local(self) -> bool:
+        return issubclass(self.row, Local)
+
+    @property
+    def module(self) -> str:
+        return self.name.partition(".")[0]

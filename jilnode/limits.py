@@ -1,0 +1,71 @@
+"""Every bound of the node, in one place, with the relations between them asserted at import."""
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+# Entries (design 3, rule 2)
+EVENT_BYTES_MAX = 512 * KIBIBYTE
+HEADER_BYTES_MAX = 60 * KIBIBYTE
+CAUSES_PER_ENTRY_MAX = 128
+SEARCHABLE_BYTES_MAX = 512
+INT64_MAX = 2**63 - 1
+INT64_MIN = -(2**63)
+
+# The writer
+WRITER_QUEUE_MAX = 4096
+WRITER_BATCH_MAX = 1024
+WRITER_BATCH_BYTES_MAX = 16 * MEBIBYTE
+WRITER_FOREIGN_ENTRIES_MAX = 512
+"""Foreign entries applied in one commit cycle: a bounded share, so that local callers are never starved."""
+WRITER_DEADLINES_MAX = 256
+WRITER_REACTIONS_MAX = 256
+COMMAND_RERUNS_MAX = 16
+"""How often one command may be undone and run again because a row that it needs was not in memory."""
+TICK_INTERVAL_S = 30
+TICK_ENTRIES_MAX = 1000
+CLOCK_STEP_S = 2
+"""Wall and monotonic clock may part by this much before the node stops writing."""
+
+# Idempotency (design 3)
+KEY_KEPT_DAYS = 30
+REFUSAL_KEPT_HOURS = 24
+REFUSALS_MAX = 100_000
+RECENT_KEYS_MAX = 100_000
+
+# Memory
+CACHE_BYTES_DEFAULT = 256 * MEBIBYTE
+
+# Linked sets and batches (design 3, rule 2)
+LINKED_MAX = 100
+BATCH_ITEMS_MAX = 1000
+BATCH_CHUNK_ITEMS = 100
+
+# Pages and bodies
+PAGE_ITEMS_DEFAULT = 50
+PAGE_ITEMS_MAX = 500
+BODY_BYTES_MAX = 1 * MEBIBYTE
+REQUEST_HEADER_BYTES_MAX = 16 * KIBIBYTE
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+STREAM_CLIENTS_MAX = 256
+STREAM_QUEUE_MAX = 1024
+
+# Following other nodes
+REPLICATOR_QUEUE_MAX = 4096
+"""Entries of one source waiting for their seal: a commit's worth; more than that without a seal is a breach."""
+PENDING_PER_SOURCE_MAX = 100_000
+"""Raw entries kept for a parked or suspended source before its reading stops."""
+PEER_PAGE_ENTRIES = 500
+RELAY_BATCH_ENTRIES = 500
+RELAY_BATCH_BYTES = 8 * MEBIBYTE
+
+# Shutdown stages
+DRAIN_TIMEOUT_S = 10
+RELAY_FLUSH_TIMEOUT_S = 5
+CLOSE_TIMEOUT_S = 5
+
+assert HEADER_BYTES_MAX < EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX
+assert WRITER_BATCH_MAX <= WRITER_QUEUE_MAX
+assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REPLICATOR_QUEUE_MAX
+assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
+assert LINKED_MAX <= BATCH_CHUNK_ITEMS
+assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

@@ -1,0 +1,170 @@
+"""The service-module contract: the one page that a module's author must read.
+
+A module is data and pure functions: tables, commands, invariants, reactions and routes. It owns no state beside its rows,
+writes no SQL, emits nothing by hand, and imports only this file, ``jilnode.zone``, ``jilnode.kernel`` types, and
+other modules' public commands and rows. It is found by the entry-point group ``jilnode.services``.
+
+What a handler is given (``jilnode/kernel/state.py``)::
+
+    def post(state: State, context: Context, command: PostTransfer) -> None:
+        share = state[SHARES].get(key)              # the row, or None
+        state[SHARES].put(key, new_share)           # insert or replace; refused unless this node owns the row
+        state[TRANSFERS].insert(key, transfer)      # a key made by context.new_key(): known to be new, no look-up
+        state[SHARES].delete(key)
+        state[SHARES].owner(key)                    # the owner's source id, or None
+        state[TRANSITS].rest_on(key)                # the row, and its entry becomes a cause of this event
+        state[PENDING].keys("by_account", value)    # equality index: sorted tuple of keys
+        state[ORDERS].ordered("book", bucket)       # ordered index: iterator over keys, best first
+        state[SHARES].total("by_asset", group)      # sum index: int
+        with state.savepoint(): ...                 # a Rejected inside undoes what was done inside, and goes on up
+        context.time_us, context.actor, context.scopes, context.source, context.new_key()
+
+What a query is given: ``view[TABLE].get(key)``, ``.image(key)``, ``.keys``, ``.ordered``, ``.total``: the same names,
+committed state only. Both run synchronously and may be run again from the start: no side effects.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+import msgspec
+
+from jilnode.kernel.command import Action, Command, Reaction, Submission, Touch, Verdict
+from jilnode.kernel.errors import Rejected
+from jilnode.kernel.invariants import Change, Invariant, RowChange
+from jilnode.kernel.rows import Local, Owned
+from jilnode.kernel.table import (
+    CreatedBy,
+    DeadlineIndex,
+    DerivedFrom,
+    EndsWithOwner,
+    EqualityIndex,
+    OrderedIndex,
+    SumIndex,
+    Table,
+)
+
+__all__ = (
+    "Action",
+    "Change",
+    "Command",
+    "CreatedBy",
+    "DeadlineIndex",
+    "DerivedFrom",
+    "EndsWithOwner",
+    "EqualityIndex",
+    "Invariant",
+    "Local",
+    "Module",
+    "OrderedIndex",
+    "Owned",
+    "Query",
+    "QueryContext",
+    "Reaction",
+    "Rejected",
+    "RowChange",
+    "Submission",
+    "SumIndex",
+    "Table",
+    "Touch",
+    "Verdict",
+    "Write",
+    "installed_modules",
+)
+
+
+class QueryContext(msgspec.Struct, frozen=True):
+    """Who asks, and when. ``heads`` tells how fresh each other source is: source -> time of its last tick (microseconds)."""
+
+    actor: str
+    scopes: frozenset[str]
+    source: str
+    time_us: int
+    heads: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """A route that runs a command. ``body`` is what the client sends; ``command(path parameters, body)`` makes the command (the body
+    itself when None). ``reply`` is the type of the answer. ``scope`` is what the token must carry. ``hot`` routes get the raw
+    fast path. ``split`` cuts a batch into bodies that each become one command; ``join`` makes one answer of theirs."""
+
+    path: str
+    body: type[Any]
+    reply: type[Any]
+    scope: str
+    summary: str
+    method: str = "POST"
+    status: int = 201
+    command: Callable[[Mapping[str, str], Any], msgspec.Struct] | None = None
+    hot: bool = False
+    split: Callable[[Any], list[Any]] | None = None
+    join: Callable[[list[Any]], Any] | None = None
+    example: Any = None
+    reply_example: Any = None
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A route that reads. ``params`` is a Struct of path and query parameters (validated by type). Either ``read(view, context, params)``
+    (committed rows, synchronous, may be run again) or ``listing(reader, context, params)`` (async; ``reader.page(table, any_of, after=,
+    limit=, descending=)`` and ``reader.get(table, keys)`` read beside the writer). ``etag(params)`` names the row whose image is the ETag."""
+
+    path: str
+    params: type[Any]
+    reply: type[Any]
+    scope: str
+    summary: str
+    read: Callable[[Any, QueryContext, Any], Any] | None = None
+    listing: Callable[[Any, QueryContext, Any], Awaitable[Any]] | None = None
+    etag: Callable[[Any], Touch] | None = None
+    reply_example: Any = None
+    description: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """``version`` is the schema version that entries carry: raise it when invariants or rows change meaning."""
+
+    name: str
+    version: int
+    tables: tuple[Table[Any], ...] = ()
+    commands: tuple[Command, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
+    reactions: tuple[Reaction, ...] = ()
+    writes: tuple[Write, ...] = ()
+    queries: tuple[Query, ...] = ()
+    subject_of: Mapping[str, Callable[[str, Any], tuple[str, ...]]] = field(default_factory=dict)
+    """table name -> subjects that may see a row of it in the live stream."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Stable problem code -> title, for every code that this module raises."""
+    requires: tuple[str, ...] = ()
+
+
+def installed_modules() -> list[Module]:
+    """Every module whose package is installed, all or nothing, in the order of what they require.
+
+    Raises ``LookupError`` for a duplicate name, a name that is reserved (``kernel``, ``jil``) or a missing requirement.
+    """
+    found: dict[str, Module] = {}
+    for entry_point in sorted(entry_points(group="jilnode.services"), key=lambda point: point.name):
+        module = entry_point.load()
+        if module.name in found or module.name in ("kernel", "jil"):
+            raise LookupError(f"service module {module.name!r} is there twice, or its name is reserved")
+        found[module.name] = module
+    ordered: list[Module] = []
+
+    def place(module: Module, path: tuple[str, ...]) -> None:
+        if module in ordered:
+            return
+        for name in module.requires:
+            if name not in found or name in path:
+                raise LookupError(f"service module {module.name!r} requires {name!r}: missing, or in a circle")
+            place(found[name], (*path, module.name))
+        ordered.append(module)
+
+    for module in found.values():
+        place(module, ())
+    return ordered
