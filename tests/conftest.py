@@ -1,0 +1,57 @@
+"""Fixtures for everybody: the real parts, started on first use and shared by the whole run.
+
+A test that stops or kills one starts it again before it ends.
+"""
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from tests.kit.kafka import KafkaBroker
+from tests.kit.parts import require
+from tests.kit.postgres import PostgresServer
+from tests.kit.valkey import ValkeyServer
+
+# Nodes read these, and tests start nodes: what a developer has set must not change what is tested.
+for _name in list(os.environ):
+    if (_name.startswith("JIL_") and _name != "JIL_PARTS_DIR") or _name == "REDPANDA_SEEDS":
+        del os.environ[_name]
+
+# A shared machine may pause for longer than any deadline of Hypothesis; a failure prints what reproduces it.
+hypothesis.settings.register_profile("jil", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("jil")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    require("postgres")
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    require("kafka")
+    broker = KafkaBroker()
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    require("valkey")
+    server = ValkeyServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
