@@ -1,0 +1,246 @@
+"""Every question a store is asked, over any session: the writer's own, or one of those beside it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from jilnode.kernel.entry import Entry, Seal
+from jilnode.kernel.ports import Loaded, Page, Wanted
+from jilnode.kernel.rows import Image
+from jilnode.kernel.table import Table
+from jilnode.stores.dialect import Dialect
+from jilnode.stores.readback import EntryKey, entry_of, image_of, images_from_journal
+from jilnode.stores.session import Record, Session
+from jilnode.stores.shape import Shape
+
+__all__ = ("Queries",)
+
+# ruff: noqa: S608 (every name in these statements comes from a checked Shape)
+
+_ENTRY = "j.source, j.epoch, j.sequence, j.header, j.rows, j.memo, j.key_hash"
+
+# From one source to the next by the primary key: the journal itself is never scanned.
+_HEADS = """
+with recursive known(source) as (
+    select min(source) from journal
+    union all
+    select (select min(source) from journal where source > known.source) from known where known.source is not null)
+select source,
+    (select epoch from journal j where j.source = known.source order by epoch desc, sequence desc limit 1),
+    (select sequence from journal j where j.source = known.source order by epoch desc, sequence desc limit 1)
+from known where source is not null"""
+
+
+class Queries:
+    """``shapes`` may be filled later: it is the store's own mapping."""
+
+    def __init__(self, session: Session, dialect: Dialect, shapes: Mapping[Table[Any], Shape]) -> None:
+        self._session = session
+        self._dialect = dialect
+        self._shapes = shapes
+
+    # What the writer needs
+
+    async def load(self, wanted: Wanted) -> Loaded:
+        loaded = Loaded()
+        for table, keys in wanted.rows.items():
+            if keys:
+                found = await self.get(table, keys)
+                loaded.rows[table] = {key: found.get(key) for key in keys}
+        await self._load_buckets(wanted.buckets, loaded)
+        await self._load_sums(wanted.sums, loaded)
+        if wanted.commands:
+            loaded.commands = dict.fromkeys(wanted.commands)
+            for entry in await self._by_commands(wanted.commands):
+                assert entry.key_hash is not None
+                if loaded.commands[entry.key_hash] is None:
+                    loaded.commands[entry.key_hash] = entry
+        if wanted.entries:
+            loaded.entries = dict.fromkeys(wanted.entries)
+            for entry in await self._entries(wanted.entries):
+                loaded.entries[entry.source, entry.epoch, entry.sequence] = entry
+        return loaded
+
+    async def _load_buckets(self, buckets: Iterable[tuple[Table[Any], str, str | int]], loaded: Loaded) -> None:
+        values: dict[tuple[Table[Any], str], list[str | int]] = {}
+        for table, field, value in buckets:
+            loaded.buckets[table, field, value] = {}
+            values.setdefault((table, field), []).append(value)
+        for (table, field), wanted in values.items():
+            shape = self._shapes[table]
+            column = shape.by_field[field]
+            records = await self._session.fetch(
+                f"select {_columns(shape)}, t.{column.name} from {shape.sql_name} t"
+                f" where {self._dialect.among(f't.{column.name}', 1, column.kind)}",
+                self._dialect.pack(wanted),
+            )
+            images = await self._images(table, records)
+            for record in records:
+                if record[0] in images:
+                    loaded.buckets[table, field, record[-1]][record[0]] = images[record[0]]
+
+    async def _load_sums(self, sums: Iterable[tuple[Table[Any], str, str | int, str]], loaded: Loaded) -> None:
+        values: dict[tuple[Table[Any], str, str], list[str | int]] = {}
+        for table, group, value, amount in sums:
+            loaded.sums[table, group, value, amount] = 0
+            values.setdefault((table, group, amount), []).append(value)
+        for (table, group, amount), wanted in values.items():
+            shape = self._shapes[table]
+            by, summed = shape.by_field[group], shape.by_field[amount].name
+            # In two halves: SQLite's sum() overflows at 64 bits.
+            records = await self._session.fetch(
+                f"select {by.name}, sum({summed} >> 32), sum({summed} & 4294967295) from {shape.sql_name}"
+                f" where {self._dialect.among(by.name, 1, by.kind)} and {summed} is not null group by {by.name}",
+                self._dialect.pack(wanted),
+            )
+            for value, high, low in records:
+                loaded.sums[table, group, value, amount] = (int(high) << 32) + int(low)
+
+    async def resident(self, table: Table[Any]) -> dict[str, Image]:
+        shape = self._shapes[table]
+        return await self._images(table, await self._session.fetch(f"select {_columns(shape)} from {shape.sql_name} t"))
+
+    async def deadlines(self, table: Table[Any], column: str, owner: str) -> dict[str, int]:
+        shape = self._shapes[table]
+        name = shape.by_field[column].name
+        records = await self._session.fetch(
+            f"select key, {name} from {shape.sql_name} where {name} > 0 and owner = $1", owner
+        )
+        return {record[0]: record[1] for record in records}
+
+    async def open_obligations(self, table: Table[Any], to_column: str, to: str, answer: Table[Any]) -> list[str]:
+        shape, answers = self._shapes[table], self._shapes[answer]
+        records = await self._session.fetch(
+            f"select t.key from {shape.sql_name} t where t.{shape.by_field[to_column].name} = $1"
+            f" and not exists (select 1 from {answers.sql_name} a where a.key = t.key) order by t.key",
+            to,
+        )
+        return [key for (key,) in records]
+
+    # Reads beside the writer
+
+    async def get(self, table: Table[Any], keys: Collection[str]) -> dict[str, Image]:
+        if not keys:
+            return {}
+        shape = self._shapes[table]
+        records = await self._session.fetch(
+            f"select {_columns(shape)} from {shape.sql_name} t where {self._dialect.among('t.key', 1, 'text')}",
+            self._dialect.pack(list(keys)),
+        )
+        return await self._images(table, records)
+
+    async def page(
+        self,
+        table: Table[Any],
+        any_of: Sequence[tuple[str, str | int]],
+        *,
+        after: str | None,
+        limit: int,
+        descending: bool,
+    ) -> Page:
+        while True:
+            records = await self._page_records(self._shapes[table], any_of, after, limit + 1, descending)
+            images = await self._images(table, records[:limit])
+            more = len(records) > limit
+            if images or not more:
+                return Page([(record[0], images[record[0]]) for record in records[:limit] if record[0] in images], more)
+            # All of them were erased: a page that names no key could not be continued.
+            after = records[limit - 1][0]
+
+    async def _page_records(
+        self, shape: Shape, any_of: Sequence[tuple[str, str | int]], after: str | None, limit: int, descending: bool
+    ) -> Sequence[Record]:
+        arguments: list[object] = [limit]
+        beyond, order = "", "order by key desc" if descending else "order by key"
+        if after is not None:
+            arguments.append(after)
+            beyond = f"key {'<' if descending else '>'} $2"
+        if not any_of:
+            where = f"where {beyond}" if beyond else ""
+            select = f"select {_columns(shape)} from {shape.sql_name} t {where} {order} limit $1"
+            return await self._session.fetch(select, *arguments)
+        # Each column's own index gives its keys in order; the union drops what is in several.
+        branches: list[str] = []
+        for field, value in any_of:
+            arguments.append(value)
+            conditions = [f"{shape.by_field[field].name} = ${len(arguments)}", *([beyond] if beyond else [])]
+            branches.append(
+                f"select key from (select key from {shape.sql_name}"
+                f" where {' and '.join(conditions)} {order} limit $1) b{len(branches)}"
+            )
+        return await self._session.fetch(
+            f"select {_columns(shape)} from {shape.sql_name} t"
+            f" where key in ({' union '.join(branches)}) {order} limit $1",
+            *arguments,
+        )
+
+    async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
+        records = await self._session.fetch(
+            f"select {_ENTRY} from journal j where source = $1 and epoch = $2"
+            " and sequence >= $3 and sequence < $4 order by sequence",
+            source,
+            epoch,
+            start,
+            start + limit,
+        )
+        return [entry_of(*record) for record in records]
+
+    async def seals(self, source: str, epoch: int, after_size: int, limit: int) -> list[Seal]:
+        records = await self._session.fetch(
+            "select source, epoch, size, note from seal where source = $1 and epoch = $2 and size > $3"
+            " order by size limit $4",
+            source,
+            epoch,
+            after_size,
+            limit,
+        )
+        return [Seal(*record) for record in records]
+
+    async def heads(self) -> dict[str, tuple[int, int]]:
+        records = await self._session.fetch(_HEADS)
+        return {source: (epoch, sequence + 1) for source, epoch, sequence in records}
+
+    async def by_command(self, key_hash: bytes) -> Entry | None:
+        return next(iter(await self._by_commands([key_hash])), None)
+
+    async def _by_commands(self, key_hashes: Collection[bytes]) -> list[Entry]:
+        # Filled up to a power of two, so that there are few statements to prepare.
+        hashes = list(key_hashes)
+        hashes += hashes[-1:] * ((1 << (len(hashes) - 1).bit_length()) - len(hashes))
+        marks = ", ".join([f"${number + 1}" for number in range(len(hashes))])
+        records = await self._session.fetch(
+            f"select {_ENTRY} from journal j where key_hash in ({marks}) order by source, epoch, sequence",
+            *hashes,
+        )
+        return [entry_of(*record) for record in records]
+
+    async def _entries(self, keys: Collection[EntryKey]) -> list[Entry]:
+        records = await self._session.fetch(
+            f"select {_ENTRY} from {self._dialect.entries_wanted} join journal j"
+            " on j.source = w.source and j.epoch = w.epoch and j.sequence = w.sequence",
+            *self._dialect.pack_entries(list(keys)),
+        )
+        return [entry_of(*record) for record in records]
+
+    async def _images(self, table: Table[Any], records: Sequence[Record]) -> dict[str, Image]:
+        if self._shapes[table].document:
+            return {
+                key: image_of(table, owner, epoch, sequence, doc.encode())
+                for key, owner, epoch, sequence, doc, *_ in records
+            }
+        located = [(record[0], record[1], record[2], record[3]) for record in records]
+        if not located:
+            return {}
+        sections = await self._sections(table.section, {place[1:] for place in located})
+        return images_from_journal(table, located, sections)
+
+    async def _sections(self, section: str, keys: Collection[EntryKey]) -> dict[EntryKey, bytes]:
+        records = await self._session.fetch(
+            f"select j.source, j.epoch, j.sequence, j.{section} from {self._dialect.entries_wanted} join journal j"
+            f" on j.source = w.source and j.epoch = w.epoch and j.sequence = w.sequence where j.{section} is not null",
+            *self._dialect.pack_entries(list(keys)),
+        )
+        return {(source, epoch, sequence): text.encode() for source, epoch, sequence, text in records}
+
+
+def _columns(shape: Shape) -> str:
+    return "t.key, t.owner, t.epoch, t.sequence, t.doc" if shape.document else "t.key, t.owner, t.epoch, t.sequence"
