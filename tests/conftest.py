@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.kit.certificates import Authority
 from tests.kit.kafka import KafkaBroker
 from tests.kit.parts import require
 from tests.kit.postgres import PostgresServer
@@ -39,6 +40,18 @@ def postgres() -> Iterator[PostgresServer]:
 def kafka() -> Iterator[KafkaBroker]:
     require("kafka")
     broker = KafkaBroker()
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def tls_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker where clients prove their names with certificates and may do nothing unasked."""
+    require("kafka")
+    broker = KafkaBroker(authority=Authority(tmp_path_factory.mktemp("certificates")))
     try:
         broker.start()
         yield broker

@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from redis.asyncio import Redis
 
 from tests.kit.kafka import KafkaBroker
@@ -56,6 +57,25 @@ async def test_kafka_keeps_what_was_acknowledged_through_kill(kafka: KafkaBroker
         assert [(await consumer.getone()).value for _ in range(2)] == [b"before", b"after"]
     finally:
         await consumer.stop()
+
+
+async def test_tls_kafka_knows_its_clients(tls_kafka: KafkaBroker) -> None:
+    topic = await tls_kafka.topic()
+    await tls_kafka.allow("alice", "write", topic)
+    producer = AIOKafkaProducer(**tls_kafka.client("alice"))
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"granted", partition=0)
+        await tls_kafka.deny("alice", "write", topic)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(topic, b"revoked", partition=0)
+    finally:
+        await producer.stop()
+
+    nobody = AIOKafkaProducer(**tls_kafka.client(None))
+    with pytest.raises(KafkaConnectionError):
+        await nobody.start()
+    await nobody.stop()
 
 
 async def test_valkey_starts_empty_after_kill(valkey: ValkeyServer) -> None:

@@ -11,23 +11,25 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.admin import CreateAclsRequest
 
+from tests.kit.certificates import Authority
 from tests.kit.process import Process, answers, free_port, scratch_directory
 
 _ROOT = Path(__file__).parents[2]
 
 _FLAGS = [
-    # Little memory, quick start.
-    *("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC"),
+    # Little memory and a quick start. (Without the second compiler TLS in bulk is four times slower.)
+    *("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
     *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.log.kafka.server=info"),
 ]
-# Without the second compiler a start is quicker, but TLS in bulk is four times slower.
-_PLAIN_FLAGS = ["-XX:TieredStopAtLevel=1"]
 
 _PROPERTIES = {
     "process.roles": "broker,controller",
@@ -46,6 +48,22 @@ _PROPERTIES = {
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
 }
+
+# Every client proves its name, and may do only what `allow` has granted that name.
+_TLS_PROPERTIES = {
+    "ssl.keystore.type": "PEM",
+    "ssl.truststore.type": "PEM",
+    "ssl.client.auth": "required",
+    "ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/,DEFAULT",
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:broker;User:admin",
+    "allow.everyone.if.no.acl.found": "false",
+}
+
+# The protocol's numbers.
+_TOPIC, _LITERAL, _DENY, _ALLOW = 2, 3, 2, 3
+_OPERATIONS = {"read": 3, "write": 4, "describe": 8}
+Operation = Literal["read", "write", "describe"]
 
 _ANY_CLUSTER = "AAAAAAAAAAAAAAAAAAAAAQ"
 
@@ -88,7 +106,7 @@ class _Installation:
     def command(self, main: str, *arguments: str | Path, flags: list[str] | None = None) -> list[str | Path]:
         if flags is None:
             # A cache that doesn't fit is passed over, in silence.
-            flags = [f"-XX:AOTCache={self._cache}", "-Xlog:disable", *_PLAIN_FLAGS]
+            flags = [f"-XX:AOTCache={self._cache}", "-Xlog:disable"]
         return [self._java, *_FLAGS, *flags, "-cp", self._classes, main, *arguments]
 
     def prepare(self) -> None:
@@ -106,7 +124,7 @@ class _Installation:
         if not self._cache.exists():
             with tempfile.TemporaryDirectory(dir=self._cache.parent) as home:
                 made = Path(home, self._cache.name)
-                broker = KafkaBroker(flags=[f"-XX:AOTCacheOutput={made}", "-Xlog:disable", *_PLAIN_FLAGS])
+                broker = KafkaBroker(flags=[f"-XX:AOTCacheOutput={made}", "-Xlog:disable"])
                 broker.start()
                 # The cache is written on the way out.
                 broker.stop()
@@ -128,26 +146,34 @@ def _listeners(port: int, controller_port: int, protocol: str) -> dict[str, str]
 
 
 class KafkaBroker:
-    """One broker with a fresh data directory; `close` removes that. `properties` override the usual ones."""
+    """One broker with a fresh data directory; `close` removes that. `properties` override the usual ones.
 
-    def __init__(self, *, properties: Mapping[str, str] | None = None, flags: list[str] | None = None) -> None:
+    With an `authority` it speaks TLS, knows clients by their certificates, and lets "admin" do everything.
+    """
+
+    def __init__(
+        self,
+        *,
+        authority: Authority | None = None,
+        properties: Mapping[str, str] | None = None,
+        flags: list[str] | None = None,
+    ) -> None:
         installation = _Installation()
         if flags is None:
             installation.prepare()
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self._authority = authority
         self._numbers = count(1)
         self._home = scratch_directory("kafka")
         shutil.copytree(installation.formatted, self._home / "data")
-        _write(
-            self._home / "server.properties",
-            {
-                **_PROPERTIES,
-                **_listeners(self.port, free_port(), "PLAINTEXT"),
-                "log.dirs": str(self._home / "data"),
-                **(properties or {}),
-            },
-        )
+        settings = _PROPERTIES | _listeners(self.port, free_port(), "SSL" if authority else "PLAINTEXT")
+        settings["log.dirs"] = str(self._home / "data")
+        if authority:
+            settings |= _TLS_PROPERTIES
+            settings["ssl.keystore.location"] = str(authority.issue("broker"))
+            settings["ssl.truststore.location"] = str(authority.certificate)
+        _write(self._home / "server.properties", settings | dict(properties or {}))
         self._process = Process(
             installation.command("kafka.Kafka", self._home / "server.properties", flags=flags),
             log=self._home / "log",
@@ -189,19 +215,41 @@ class KafkaBroker:
     def log(self) -> str:
         return self._process.output()
 
-    def client(self) -> dict[str, object]:
-        """The arguments with which any aiokafka client reaches this broker."""
-        return {"bootstrap_servers": self.bootstrap}
+    def client(self, name: str | None = "admin") -> dict[str, Any]:
+        """The arguments with which any aiokafka client reaches this broker; where it speaks TLS, under this name."""
+        arguments: dict[str, Any] = {"bootstrap_servers": self.bootstrap}
+        if self._authority:
+            arguments |= {"security_protocol": "SSL", "ssl_context": self._authority.client(name)}
+        return arguments
+
+    async def allow(self, name: str, operation: Operation, topic: str) -> None:
+        await self._grant(name, operation, topic, _ALLOW)
+
+    async def deny(self, name: str, operation: Operation, topic: str) -> None:
+        """Takes precedence over any `allow`, and holds at once for connections that are open."""
+        await self._grant(name, operation, topic, _DENY)
+
+    async def _grant(self, name: str, operation: Operation, topic: str, permission: int) -> None:
+        rule = CreateAclsRequest(_TOPIC, topic, _LITERAL, f"User:{name}", "*", _OPERATIONS[operation], permission)
+        async with self._admin() as admin:
+            # aiokafka has the request, but no public method that sends it.
+            answer = await admin._send_request(rule)
+        assert all(result[0] == 0 for result in answer.creation_responses), answer
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(**self.client())
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
 
     async def topic(self, partitions: int = 1, settings: Mapping[str, str] | None = None) -> str:
         """Create a topic that no other test uses, and return its name."""
         name = f"test-{next(self._numbers)}"
-        admin = AIOKafkaAdminClient(**self.client())
-        await admin.start()
-        try:
+        async with self._admin() as admin:
             answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(settings or {}))])
-        finally:
-            await admin.close()
         # It doesn't raise.
         assert all(error[1] == 0 for error in answer.topic_errors), answer
         return name
