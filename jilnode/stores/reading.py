@@ -15,9 +15,11 @@ __all__ = ("ReadingSession",)
 class ReadingSession:
     """Each question is a transaction of its own. One whose connection was found dead is asked once more."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, connect_errors: tuple[type[Exception], ...] = ()) -> None:
+        """``connect_errors``: what the driver raises, bare, when it can't connect."""
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._is_sqlite = engine.dialect.name == "sqlite"
+        self._unreachable = (OSError, PoolTimeoutError, *connect_errors)
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Record]:
         if self._is_sqlite:
@@ -27,11 +29,11 @@ class ReadingSession:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        except (OSError, PoolTimeoutError) as error:
+        except self._unreachable as error:
             raise ConnectionError(f"the database can't be reached: {error}") from error
         try:
             return await self._fetch(sql, arguments)
-        except (DBAPIError, OSError, PoolTimeoutError) as error:
+        except (DBAPIError, *self._unreachable) as error:
             raise ConnectionError(f"the database can't be reached: {error}") from error
 
     async def _fetch(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Record]:
