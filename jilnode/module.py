@@ -1,7 +1,7 @@
 """The service-module contract: the one page that a module's author must read.
 
-A module is data and pure functions: tables, commands, invariants, reactions and routes. It owns no state beside its rows,
-writes no SQL, emits nothing by hand, and imports only this file, ``jilnode.zone``, ``jilnode.kernel`` types, and
+A module is data and pure functions: tables, commands, invariants, reactions and routes. It owns no state beside its
+rows, writes no SQL, emits nothing by hand, and imports only this file, ``jilnode.zone``, ``jilnode.kernel`` types, and
 other modules' public commands and rows. It is found by the entry-point group ``jilnode.services``.
 
 What a handler is given (``jilnode/kernel/state.py``)::
@@ -75,7 +75,8 @@ __all__ = (
 
 
 class QueryContext(msgspec.Struct, frozen=True):
-    """Who asks, and when. ``heads`` tells how fresh each other source is: source -> time of its last tick (microseconds)."""
+    """Who asks, and when. ``heads`` tells how fresh each other source is: source -> time of its last tick
+    (microseconds)."""
 
     actor: str
     scopes: frozenset[str]
@@ -86,9 +87,10 @@ class QueryContext(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Write:
-    """A route that runs a command. ``body`` is what the client sends; ``command(path parameters, body)`` makes the command (the body
-    itself when None). ``reply`` is the type of the answer. ``scope`` is what the token must carry. ``hot`` routes get the raw
-    fast path. ``split`` cuts a batch into bodies that each become one command; ``join`` makes one answer of theirs."""
+    """A route that runs a command. ``body`` is what the client sends; ``command(path parameters, body)`` makes the
+    command (the body itself when None). ``reply`` is the type of the answer. ``scope`` is what the token must carry.
+    ``hot`` routes get the raw fast path. ``split`` cuts a batch into bodies that each become one command; ``join``
+    makes one answer of theirs."""
 
     path: str
     body: type[Any]
@@ -108,9 +110,10 @@ class Write:
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A route that reads. ``params`` is a Struct of path and query parameters (validated by type). Either ``read(view, context, params)``
-    (committed rows, synchronous, may be run again) or ``listing(reader, context, params)`` (async; ``reader.page(table, any_of, after=,
-    limit=, descending=)`` and ``reader.get(table, keys)`` read beside the writer). ``etag(params)`` names the row whose image is the ETag."""
+    """A route that reads. ``params`` is a Struct of path and query parameters (validated by type). Either ``read(view,
+    context, params)`` (committed rows, synchronous, may be run again) or ``listing(reader, context, params)`` (async;
+    ``reader.page(table, any_of, after=, limit=, descending=)`` and ``reader.get(table, keys)`` read beside the writer).
+    ``etag(params)`` names the row whose image is the ETag."""
 
     path: str
     params: type[Any]

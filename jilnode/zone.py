@@ -1,7 +1,7 @@
 """The zone contract: how a jurisdiction's rules judge an action.
 
-A zone is found by the entry-point group ``jilnode.compliance`` under its code (``XX_DEV``). No plug-in, no rule pack, or an
-exception in a rule means that the action is refused and the refusal recorded: a node fails closed.
+A zone is found by the entry-point group ``jilnode.compliance`` under its code (``XX_DEV``). No plug-in, no rule pack,
+or an exception in a rule means that the action is refused and the refusal recorded: a node fails closed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from jilnode.kernel.command import Action, Verdict
 
-__all__ = ("Action", "Verdict", "Zone", "ZoneBoard", "ZONE_CODES", "installed_zones")
+__all__ = ("ZONE_CODES", "Action", "Verdict", "Zone", "ZoneBoard", "installed_zones")
 
 DEVELOPMENT_ZONE = "XX_DEV"
 ZONE_CODES = (
@@ -54,7 +54,7 @@ class ZoneBoard:
             if zone is None:
                 return Verdict(False, "zone_unavailable", f"no rules for zone {code} on this node")
             try:
-                verdict = zone.review(action, time_us)
+                verdict: object = zone.review(action, time_us)
             except Exception as error:
                 return Verdict(False, "zone_error", f"the rules of zone {code} failed: {type(error).__name__}")
             if not isinstance(verdict, Verdict) or verdict.approved is not True:

@@ -33,8 +33,8 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A zone's answer. ``record`` (JSON bytes, kept on this node only) is what was known and which rules fired; its salted hash goes into the
-    header. An empty record means that the zone keeps none (the dev zone)."""
+    """A zone's answer. ``record`` (JSON bytes, kept on this node only) is what was known and which rules fired; its
+    salted hash goes into the header. An empty record means that the zone keeps none (the dev zone)."""
 
     approved: bool
     code: str = ""
@@ -62,9 +62,10 @@ class Command:
 
 @dataclass(frozen=True, eq=False)
 class Reaction:
-    """An obligation: a row of ``table`` addressed to a node (``addressed_to(row)``; the field must be searchable as ``to_field``) stays
-    open until that node writes a row of ``answer`` under the same key. ``command(key, row)`` is what this node runs for
-    each open row addressed to it: when it arrives, and again after start, snapshot or release."""
+    """An obligation: a row of ``table`` addressed to a node (``addressed_to(row)``; the field must be searchable as
+    ``to_field``) stays open until that node writes a row of ``answer`` under the same key. ``command(key, row)`` is
+    what this node runs for each open row addressed to it: when it arrives, and again after start, snapshot or
+    release."""
 
     table: Table[Any]
     to_field: str

@@ -5,10 +5,10 @@ the log verifies when a section is absent, pruned or erased. Bytes are encoded o
 receives an entry keeps, hashes and forwards the bytes that came.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,10 +24,10 @@ __all__ = (
     "Outcome",
     "Seal",
     "SectionReference",
+    "decision_hash",
     "decode_header",
     "decode_record",
     "decode_section",
-    "decision_hash",
     "encode_header",
     "encode_record",
     "encode_section",
@@ -80,7 +80,8 @@ class CommandReference(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False, rename={"class_": "class"}):
-    """What the zones said: ``approved`` or ``refused``, and the salted hash of the decision's record, which stays here."""
+    """What the zones said: ``approved`` or ``refused``, and the salted hash of the decision's record, which stays
+    here."""
 
     class_: str
     decision: str
@@ -187,27 +188,29 @@ def decode_record(value: bytes) -> Entry:
 
 
 class EntryRows:
-    """The rows of one entry, decoded on demand: what a reply is computed from."""
+    """The rows that one entry wrote: what a reply is computed from, live or years later."""
 
-    __slots__ = ("_rows", "header", "source")
+    __slots__ = ("_rows", "source", "type")
 
-    def __init__(self, source: str, header: Header, rows: list[tuple[str, str, bytes | None]]) -> None:
+    def __init__(self, source: str, type: str, rows: Mapping[str, Sequence[tuple[str, Any]]]) -> None:
+        """``rows``: table name -> (key, row or undecoded document) in key order."""
         self.source = source
-        self.header = header
+        self.type = type
         self._rows = rows
 
     @classmethod
     def of(cls, entry: Entry) -> "EntryRows":
-        """Raises ``KeyError`` when the entry's rows section is gone (pruned or erased)."""
-        rows = decode_section(entry.sections["rows"]) if entry.sections else []
-        if "memo" in entry.sections:
-            rows += decode_section(entry.sections["memo"])
-        return cls(entry.source, decode_header(entry.header), rows)
+        found: dict[str, list[tuple[str, Any]]] = {}
+        for table, key, doc in rows_of(entry):
+            if doc is not None:
+                found.setdefault(table, []).append((key, doc))
+        return cls(entry.source, decode_header(entry.header).type, found)
 
     def rows(self, table: Table[R]) -> list[tuple[str, R]]:
         """(key, row) of every row of ``table`` that this entry wrote, in key order."""
         return [
-            (key, decode_row(doc, table.row)) for name, key, doc in self._rows if name == table.name and doc is not None
+            (key, decode_row(row, table.row) if type(row) is bytes else row)
+            for key, row in self._rows.get(table.name, ())
         ]
 
     def one(self, table: Table[R]) -> tuple[str, R]:
@@ -215,13 +218,10 @@ class EntryRows:
         return found
 
     def get(self, table: Table[R], key: str) -> R | None:
-        for name, row_key, doc in self._rows:
-            if row_key == key and name == table.name and doc is not None:
-                return decode_row(doc, table.row)
+        for row_key, row in self._rows.get(table.name, ()):
+            if row_key == key:
+                return decode_row(row, table.row) if type(row) is bytes else row
         return None
-
-    def raw(self) -> list[tuple[str, str, bytes | None]]:
-        return self._rows
 
 
 _second: tuple[int, str] = (-1, "")
@@ -250,4 +250,3 @@ def rows_of(entry: Entry) -> list[tuple[str, str, bytes | None]]:
     for name in sorted(entry.sections):
         found += decode_section(entry.sections[name])
     return found
-

@@ -1,16 +1,16 @@
 """What can go wrong, as types.
 
-    Exception
-      Rejected          the world asked for something it can't have: becomes an RFC 9457 problem
-      Breach            a foreign entry breaks a rule: its source is suspended, with evidence
-      Parked            a foreign entry rests on something not here yet: its source waits, nobody is accused
-      CommitFailed      the store says: nothing of this batch is durable
-      CommitUnknown     the store can't say; the writer must find out before it does anything else
-      LockLost          another process may write this database: stop
-      WrongDatabase     another node's, a newer one's, or one that could lose data
-      InvariantBroken   our own bug: a command would have committed something that its module forbids
-    BaseException
-      Missing           kernel-internal: a row is not in memory; undo, load, run again
+Exception
+  Rejected          the world asked for something it can't have: becomes an RFC 9457 problem
+  Breach            a foreign entry breaks a rule: its source is suspended, with evidence
+  Parked            a foreign entry rests on something not here yet: its source waits, nobody is accused
+  CommitFailed      the store says: nothing of this batch is durable
+  CommitUnknown     the store can't say; the writer must find out before it does anything else
+  LockLost          another process may write this database: stop
+  WrongDatabase     another node's, a newer one's, or one that could lose data
+  InvariantBroken   our own bug: a command would have committed something that its module forbids
+BaseException
+  Missing           kernel-internal: a row is not in memory; undo, load, run again
 """
 
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ __all__ = (
     "WrongDatabase",
 )
 
-RETRIABLE = frozenset({409, 421, 429, 503})
-"""Statuses that use up no idempotency key when ``Rejected.retry`` is set (409) or always (421, 429, 503)."""
-
 
 class Rejected(Exception):
     """A command or query is refused. ``code`` is stable and listed in ``jilnode/http/problems.py``.
 
     ``field`` is a JSON pointer into the request; ``extra`` becomes members of the problem; ``retry_after_s`` marks a
-    refusal that is not final, so that it uses up no idempotency key.
+    refusal that is not final, so that it uses up no idempotency key. ``follow_up`` is a command that the writer runs as
+    its own right after this one was undone (asking another node for what is lacking); with ``wait_s`` the caller waits
+    that long at most, and the command is tried again whenever another node's entries were applied, before it is
+    refused.
     """
 
     def __init__(
@@ -47,10 +47,14 @@ class Rejected(Exception):
         field: str | None = None,
         retry_after_s: int | None = None,
         extra: Mapping[str, object] | None = None,
+        follow_up: object | None = None,
+        wait_s: float = 0,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.follow_up = follow_up
+        self.wait_s = wait_s
         self.status = status
         self.field = field
         self.retry_after_s = retry_after_s

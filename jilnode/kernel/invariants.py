@@ -51,7 +51,8 @@ class Change:
         return self._rows.get(table.name, ())
 
     def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
-        """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that row."""
+        """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that
+        row."""
         return self._causes.get(table.name, {}).get(key)
 
     def tables(self) -> Iterator[str]:

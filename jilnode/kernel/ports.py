@@ -30,8 +30,8 @@ class RowWrite(NamedTuple):
 class Commit:
     """One transaction, all or nothing. Rows are coalesced: each (table, key) stands once, in ``writes`` or ``deletes``.
 
-    ``inserts`` are rows of write-once tables: a key that is already there fails the commit with ``CommitFailed``. The store
-    keeps no document for them: it stays in the journal, at (owner, epoch, sequence).
+    ``inserts`` are rows of write-once tables: a key that is already there fails the commit with ``CommitFailed``. The
+    store keeps no document for them: it stays in the journal, at (owner, epoch, sequence).
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -118,8 +118,8 @@ class Store(Protocol):
         limit: int = 50,
         descending: bool = False,
     ) -> Page:
-        """Rows for which at least one of the (searchable column, value) pairs holds (all rows when ``any_of`` is empty), in key
-        order, from the key after ``after``."""
+        """Rows for which at least one of the (searchable column, value) pairs holds (all rows when ``any_of`` is
+        empty), in key order, from the key after ``after``."""
 
     async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
         """Entries ``start <= sequence < start + limit``, in order."""

@@ -6,7 +6,8 @@
                                         (an empty line)
     — <name> <base64(key id, 4 bytes + signature)>
 
-Key id = first four bytes of SHA-256(name, newline, 0x01, public key). A commit that rotates the key carries two signature lines.
+Key id = first four bytes of SHA-256(name, newline, 0x01, public key). A commit that rotates the key carries two
+signature lines.
 """
 
 from base64 import b64decode, b64encode
@@ -68,7 +69,8 @@ def make_seal(origin: str, size: int, root: bytes, keys: Sequence[SealKey]) -> s
     text = f"{origin}\n{size}\n{b64encode(root).decode()}\n"
     message = text.encode()
     lines = [
-        f"\N{EM DASH} {origin} {b64encode(key_id(origin, key.public_key) + key.sign(message)).decode()}\n" for key in keys
+        f"\N{EM DASH} {origin} {b64encode(key_id(origin, key.public_key) + key.sign(message)).decode()}\n"
+        for key in keys
     ]
     return f"{text}\n{''.join(lines)}"
 

@@ -57,8 +57,8 @@ class EqualityIndex:
 
 @dataclass(frozen=True)
 class OrderedIndex:
-    """Rows of one ``bucket`` in the order of ``order(key, row)``: price-time queues. Rows for which ``bucket`` is None are not
-    in the index. Priority is a field of the row, never the journal's sequence. The table must be resident."""
+    """Rows of one ``bucket`` in the order of ``order(key, row)``: price-time queues. Rows for which ``bucket`` is None
+    are not in the index. Priority is a field of the row, never the journal's sequence. The table must be resident."""
 
     name: str
     bucket: Callable[[str, Any], object | None]
@@ -76,8 +76,8 @@ class SumIndex:
 
 @dataclass(frozen=True)
 class DeadlineIndex:
-    """Rows that this node owns, by the moment in ``field`` (microseconds; 0 or None = no deadline). When it has passed the
-    writer runs ``command(key, row)``. ``field`` must be searchable unless the table is resident."""
+    """Rows that this node owns, by the moment in ``field`` (microseconds; 0 or None = no deadline). When it has passed
+    the writer runs ``command(key, row)``. ``field`` must be searchable unless the table is resident."""
 
     name: str
     field: str
@@ -90,9 +90,9 @@ Index = EqualityIndex | OrderedIndex | SumIndex | DeadlineIndex
 @dataclass(frozen=True, eq=False)
 class Table(Generic[R]):
     """``name`` is ``module.noun`` (``wallet.share``). ``searchable`` fields become plain columns with an index
-    (text at most 512 bytes, or int64). ``resident`` tables are kept in memory whole; others are cached under a bound. Rows of a
-    ``write_once`` table are never changed or deleted; their document stays in the journal only. ``section`` names
-    the part of the event that carries the row: ``rows``, or ``memo`` for text that must be erasable."""
+    (text at most 512 bytes, or int64). ``resident`` tables are kept in memory whole; others are cached under a bound.
+    Rows of a ``write_once`` table are never changed or deleted; their document stays in the journal only. ``section``
+    names the part of the event that carries the row: ``rows``, or ``memo`` for text that must be erasable."""
 
     name: str
     row: type[R]

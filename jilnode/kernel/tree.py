@@ -1,7 +1,7 @@
 """RFC 6962 Merkle tree: a source's journal as a log that anybody can check.
 
-``Frontier`` is the compact form the writer and every follower keep: the roots of the perfect subtrees, largest first (at most
-64 hashes whatever the size). Proofs need the leaf hashes and are made on demand.
+``Frontier`` is the compact form the writer and every follower keep: the roots of the perfect subtrees, largest first
+(at most 64 hashes whatever the size). Proofs need the leaf hashes and are made on demand.
 """
 
 from collections.abc import Sequence

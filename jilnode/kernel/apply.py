@@ -1,0 +1,351 @@
+"""Following another source: verify what it says, then apply it, or say precisely why not.
+
+``verify`` needs only the source's head: tree, seal, hashes, order. ``apply`` needs rows: causes, ownership, key rules,
+invariants, digest. Both judge a group: the entries up to one seal. A group is applied whole or not at all. ``Breach``
+accuses the source; ``Parked`` accuses nobody and waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from jilnode.kernel.entry import (
+    SECTION_NAMES,
+    Entry,
+    Header,
+    Seal,
+    decode_header,
+    decode_section,
+    parse_time,
+    section_hash,
+)
+from jilnode.kernel.errors import Breach, Parked, Rejected
+from jilnode.kernel.invariants import Change, RowChange
+from jilnode.kernel.ports import Wanted
+from jilnode.kernel.registry import Registry
+from jilnode.kernel.rows import Image, decode_row, guard_json
+from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
+from jilnode.kernel.sources import SourceState
+from jilnode.kernel.state import key_fits
+from jilnode.kernel.system import KERNEL_VERSION, SOURCES, TICKS, Source, Tick
+from jilnode.kernel.table import Table
+from jilnode.kernel.tree import Frontier, leaf_hash
+from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX
+
+if TYPE_CHECKING:
+    from jilnode.kernel.engine import Engine
+
+TICK_EVENT = "kernel.tick.recorded"
+ROTATION_EVENT = "kernel.key.rotated"
+LAST_EVENTS = (TICK_EVENT, ROTATION_EVENT)
+"""What a seal must follow at once: the digest of a tick is of a sealed state, and a new key begins with its seal."""
+
+__all__ = ("Group", "Verified", "VerifiedGroup", "apply", "needed", "verify")
+
+
+class Group(NamedTuple):
+    """Consecutive entries of one source and epoch, ended by the seal that covers them."""
+
+    source: str
+    entries: Sequence[Entry]
+    seal: Seal
+
+
+class RowRecord(NamedTuple):
+    section: str
+    table: str
+    key: str
+    doc: bytes | None
+
+
+class Verified(NamedTuple):
+    entry: Entry
+    header: Header
+    rows: list[RowRecord]
+    time_us: int
+
+
+class VerifiedGroup(NamedTuple):
+    group: Group
+    entries: list[Verified]
+    frontier: Frontier
+    public_key: bytes
+    zone: str
+    epoch: int
+
+
+def verify(
+    group: Group, known: SourceState | None, network: str, trusted: Mapping[str, str], registry: Registry
+) -> VerifiedGroup:
+    """Checks a group against the head that is known of its source. Touches no row.
+
+    Raises ``Breach``: ``forged_source``, ``gap``, ``replayed``, ``bad_header``, ``bad_section``, ``bad_seal``,
+    ``bad_genesis``, ``oversized``; and ``Parked``: ``untrusted``, ``not_started``, ``min_reader``, ``epoch_not_ended``.
+    """
+    source = group.source
+    first = group.entries[0]
+    starts = first.sequence == 0 and (known is None or known.size == 0 or first.epoch != known.epoch)
+    if starts:
+        frontier, public_key, zone, epoch = _begin(first, known, network, source, trusted)
+    elif known is None or known.size == 0:
+        raise Parked("not_started", f"{source} is not known here yet; its entry {first.sequence} has to wait")
+    else:
+        frontier, public_key, zone, epoch = known.frontier.copy(), known.public_key, known.zone, known.epoch
+    signers = [public_key]
+    verified: list[Verified] = []
+    for entry in group.entries:
+        if verified and verified[-1].header.type in LAST_EVENTS:
+            raise Breach("bad_seal", f"{verified[-1].header.type} must be the last entry of its commit")
+        item = _verify_entry(entry, source, network, epoch, frontier.size, registry)
+        frontier.append(leaf_hash(entry.header))
+        verified.append(item)
+        if item.header.type == ROTATION_EVENT:
+            new_key = bytes.fromhex(_source_row(item).public_key)
+            signers = [public_key, new_key]
+        elif item.header.type == TICK_EVENT:
+            _tick_row(item)
+    checkpoint = parse_seal(group.seal.note)
+    verify_seal(checkpoint, origin_of(network, source, epoch), signers)
+    if checkpoint.size != frontier.size or checkpoint.root != frontier.root():
+        raise Breach("bad_seal", f"the seal of size {checkpoint.size} does not cover these {frontier.size} entries")
+    return VerifiedGroup(group, verified, frontier, signers[-1], zone, epoch)
+
+
+def _begin(
+    first: Entry, known: SourceState | None, network: str, source: str, trusted: Mapping[str, str]
+) -> tuple[Frontier, bytes, str, int]:
+    """Genesis: of a source that the trust file names, or of the next epoch of one that is known."""
+    header = _header(first)
+    if header.type != "kernel.genesis" or header.sequence != 0 or header.network != network:
+        raise Breach("bad_genesis", f"entry 0 of {source} is no genesis of network {network}")
+    item = Verified(first, header, _rows(first, header), 0)
+    row = _source_row(item)
+    if row.network != network or header.source_id != source:
+        raise Breach("forged_source", f"the genesis names {row.network}/{header.source_id}, not {network}/{source}")
+    if known is None or known.size == 0:
+        wanted = trusted.get(source)
+        if wanted is None:
+            raise Parked("untrusted", f"the trust file does not name {source}")
+        if leaf_hash(first.header).hex() != wanted:
+            raise Breach("bad_genesis", f"the genesis of {source} is not the one that the trust file names")
+        return Frontier(), bytes.fromhex(row.public_key), row.zone, first.epoch
+    if first.epoch != known.epoch + 1 or row.previous is None or row.previous[0] != known.epoch:
+        raise Breach("bad_genesis", f"epoch {first.epoch} of {source} does not follow epoch {known.epoch}")
+    if row.previous[1] > known.size:
+        raise Parked(
+            "epoch_not_ended", f"{source} ended epoch {known.epoch} at {row.previous[1]}, here is {known.size}"
+        )
+    if (row.previous[1], row.previous[2]) != (known.size, known.frontier.root().hex()):
+        raise Breach("fork", f"{source} ended epoch {known.epoch} at another state than the one that it told us")
+    if bytes.fromhex(row.public_key) != known.public_key:
+        raise Breach("bad_genesis", f"epoch {first.epoch} of {source} is not of the key that is known")
+    return Frontier(), known.public_key, row.zone, first.epoch
+
+
+def _header(entry: Entry) -> Header:
+    if len(entry.header) > HEADER_BYTES_MAX:
+        raise Breach("oversized", f"a header of {len(entry.header)} bytes")
+    try:
+        header = decode_header(entry.header)
+        guard_json(entry.header)
+        if entry.header.strip() != entry.header:
+            raise ValueError("white space around it")
+    except (msgspec.MsgspecError, ValueError, Rejected) as error:
+        raise Breach("bad_header", f"unreadable header: {error}") from None
+    return header
+
+
+def _rows(entry: Entry, header: Header) -> list[RowRecord]:
+    if set(entry.sections) != set(header.sections) or not set(entry.sections) <= set(SECTION_NAMES):
+        raise Breach("bad_section", "the sections are not those that the header names")
+    if sum(map(len, entry.sections.values())) > EVENT_BYTES_MAX:
+        raise Breach("oversized", "the sections exceed one event")
+    found: list[RowRecord] = []
+    for name in sorted(entry.sections):
+        data = entry.sections[name]
+        reference = header.sections[name]
+        if reference.length != len(data) or reference.hash != section_hash(data):
+            raise Breach("bad_section", f"section {name} is not the one that the header hashed")
+        try:
+            guard_json(data)
+            rows = decode_section(data)
+        except (msgspec.MsgspecError, ValueError, Rejected) as error:
+            raise Breach("bad_section", f"section {name}: {error}") from None
+        if len(rows) > 1 and any(rows[i][:2] >= rows[i + 1][:2] for i in range(len(rows) - 1)):
+            raise Breach("bad_section", f"section {name} is not sorted by table and key")
+        found += [RowRecord(name, table, key, doc) for table, key, doc in rows]
+    return found
+
+
+def _verify_entry(entry: Entry, source: str, network: str, epoch: int, sequence: int, registry: Registry) -> Verified:
+    header = _header(entry)
+    if (header.source_id, header.network) != (source, network) or entry.source != source:
+        raise Breach("forged_source", f"an entry of {header.network}/{header.source_id} in the journal of {source}")
+    if header.epoch != epoch or header.sequence != sequence:
+        code = "replayed" if (header.epoch, header.sequence) < (epoch, sequence) else "gap"
+        raise Breach(code, f"entry {header.epoch}/{header.sequence} where {epoch}/{sequence} belongs")
+    module = header.type.partition(".")[0]
+    if header.topic != f"jil.{module}" or not module or module == "jil":
+        raise Breach("bad_header", f"type {header.type!r} on topic {header.topic!r}")
+    if header.cause is not None and len(header.cause) > CAUSES_PER_ENTRY_MAX:
+        raise Breach("oversized", f"{len(header.cause)} causes")
+    if header.min_reader > KERNEL_VERSION:
+        raise Parked("min_reader", f"entry {sequence} of {source} needs a reader of version {header.min_reader}")
+    for name, version in header.schema.items():
+        if version > registry.versions.get(name, version):
+            raise Parked("min_reader", f"entry {sequence} of {source} is of {name} version {version}")
+    try:
+        time_us = parse_time(header.timestamp)
+    except ValueError as error:
+        raise Breach("bad_header", str(error)) from None
+    return Verified(entry, header, _rows(entry, header), time_us)
+
+
+def _source_row(item: Verified) -> Source:
+    docs = [row.doc for row in item.rows if row.table == SOURCES.name and row.key == item.header.source_id]
+    try:
+        if not docs or docs[0] is None:
+            raise ValueError("it is not there")
+        row = decode_row(docs[0], Source)
+        if len(bytes.fromhex(row.public_key)) != 32:
+            raise ValueError("not an Ed25519 key")
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Breach("bad_genesis", f"no source row: {error}") from None
+    return row
+
+
+def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful: bool = False) -> None:
+    """Adds what applying the group needs and is not in memory. Rows of write-once tables are looked up only when
+    ``careful``: their keys begin with their source, so the database's own primary key refuses a second one."""
+    for item in verified.entries:
+        for row in item.rows:
+            table = engine.registry.tables.get(row.table)
+            if table is None or table.local or (table.write_once and not careful):
+                continue
+            if not engine.caches[table].knows(row.key):
+                wanted.rows.setdefault(table, set()).add(row.key)
+        for source, epoch, sequence, _ in item.header.cause or ():
+            if (source, epoch, sequence) not in engine.causes:
+                wanted.entries.add((source, epoch, sequence))
+
+
+def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -> None:
+    """Applies a verified group to the batch. Raises ``Breach``, ``Parked`` or ``Missing``; then nothing of it is
+    applied."""
+    source = verified.group.source
+    known = engine.sources.get(source)
+    saved = None if known is None else known.copy()
+    engine.state.begin(0, 0)
+    try:
+        state = engine.touch_source(source)
+        if state.epoch != verified.epoch:
+            state.tick_size = 0
+        state.public_key = verified.public_key
+        state.zone = verified.zone
+        state.epoch = verified.epoch
+        for item in verified.entries:
+            if item.header.type == TICK_EVENT:
+                engine.keep_before(engine.state.log)
+                _check_digest(engine, state, item)
+            _apply_entry(engine, state, item, careful)
+        state.frontier = verified.frontier
+    except BaseException:
+        engine.state.undo()
+        engine.restore_source(source, saved)
+        raise
+    engine.keep_before(engine.state.log)
+    engine.add_foreign([item.entry for item in verified.entries], verified.group.seal)
+
+
+def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: bool) -> None:
+    header = item.header
+    source = header.source_id
+    _check_causes(engine, item)
+    changes: dict[str, list[RowChange]] = {}
+    for row in item.rows:
+        table = engine.registry.tables.get(row.table)
+        if table is None:
+            if row.table.partition(".")[0] in engine.registry.versions:
+                raise Breach("bad_row", f"there is no table {row.table}")
+            continue
+        if table.module not in header.schema:
+            raise Breach("bad_header", f"the schema does not name module {table.module}")
+        before, after = _apply_row(engine, table, source, item, row, careful)
+        changes.setdefault(row.table, []).append(RowChange(row.key, before, after))
+    if header.type == TICK_EVENT:
+        state.tick_us = item.time_us
+        state.tick_size = header.sequence + 1
+    elif SOURCES.name in changes and header.type not in ("kernel.genesis", ROTATION_EVENT):
+        raise Breach("foreign_row", "only genesis and key rotation change a source's row")
+    checks = engine.registry.checks(header.schema)
+    if checks:
+        causes = engine.cause_rows(header.cause or ())
+        change = Change(source, header.type, header.actor or "", item.time_us, changes, causes, header.evidence)
+        for invariant in checks:
+            problem = invariant.check(change)
+            if problem is not None:
+                raise Breach(f"invariant.{invariant.name}", problem)
+    state.time_us = item.time_us
+
+
+def _apply_row(
+    engine: "Engine", table: Table[Any], source: str, item: Verified, row: RowRecord, careful: bool
+) -> tuple[Any, Any]:
+    if table.local or table.section != row.section:
+        raise Breach("foreign_row", f"{table.name} does not travel in section {row.section}")
+    cache = engine.caches[table]
+    key = row.key
+    if table.write_once and not careful:
+        before = cache.images.get(key)
+    else:
+        before = cache.get(key)
+    if before is not None:
+        if before.owner != source:
+            raise Breach("foreign_row", f"{table.name} {key} is owned by {before.owner}")
+        if table.write_once:
+            raise Breach("rewritten", f"{table.name} {key} is written once")
+    elif row.doc is not None:
+        reason = key_fits(table, key, source, engine.state.image)
+        if reason is not None:
+            raise Breach("foreign_row", f"{table.name} {key}: {reason}")
+    if row.doc is None:
+        if before is None or table.write_once:
+            raise Breach("bad_row", f"{table.name} {key} is deleted but was not there")
+        after = None
+    else:
+        try:
+            decoded = decode_row(row.doc, table.row)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Breach("bad_row", f"{table.name} {key}: {error}") from None
+        after = Image(decoded, source, item.header.epoch, item.header.sequence, row.doc)
+    engine.state.log.append((cache, key, before))
+    cache.set(key, before, after)
+    return None if before is None else before.row, None if after is None else after.row
+
+
+def _check_causes(engine: "Engine", item: Verified) -> None:
+    for source, epoch, sequence, leaf in item.header.cause or ():
+        known = engine.sources.get(source)
+        if known is None or (known.epoch, known.size) <= (epoch, sequence):
+            raise Parked("cause_not_applied", f"rests on {source}/{epoch}/{sequence}, which is not applied here yet")
+        if leaf_hash(engine.cause_entry(source, epoch, sequence).header).hex() != leaf:
+            raise Breach("false_cause", f"{source}/{epoch}/{sequence} is another entry than the one it names")
+
+
+def _check_digest(engine: "Engine", state: SourceState, item: Verified) -> None:
+    """A tick's digest is of the rows just before it. A difference is an alarm between honest nodes, not a proof."""
+    engine.fold_digests()
+    if f"{state.digest:064x}" != _tick_row(item).digest and not state.drift:
+        state.drift = True
+        engine.alarms.append(f"drift: the rows of {state.source} here are not those that it has")
+
+
+def _tick_row(item: Verified) -> Tick:
+    try:
+        (row,) = item.rows
+        if (row.table, row.key) != (TICKS.name, item.header.source_id) or row.doc is None:
+            raise ValueError("another row than the source's own tick")
+        return decode_row(row.doc, Tick)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Breach("bad_row", f"not a tick: {error}") from None

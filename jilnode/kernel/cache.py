@@ -1,0 +1,214 @@
+"""A table in memory: a cache over the database, with the undo list of the batch in flight.
+
+``images`` are rows as the commands of this batch see them; ``before`` holds, for every key that the batch changed, the
+committed image: what readers see, and what comes back when the commit fails. Absence is cached too (None).
+
+Cached tables are bounded by two generations: a row that is used moves to the young one; when the young one is full, the
+old one is forgotten. That happens between batches only, so nothing in flight can vanish.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from jilnode.kernel.errors import Missing
+from jilnode.kernel.indexes import DeadlineQueue, EqualityBuckets, OrderedQueues, Totals
+from jilnode.kernel.ports import Wanted
+from jilnode.kernel.rows import Image
+from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex, Table
+
+__all__ = ("TableCache",)
+
+ROW_OVERHEAD_BYTES = 480
+"""Measured: an image, its row, key and dict slot beside the document itself."""
+
+_UNKNOWN = object()
+
+
+class TableCache:
+    __slots__ = (
+        "before",
+        "deadlines",
+        "equality",
+        "images",
+        "indexes",
+        "known_bytes",
+        "old",
+        "ordered",
+        "source",
+        "spec",
+        "totals",
+        "whole",
+    )
+
+    def __init__(self, spec: Table[Any], source: str) -> None:
+        self.spec = spec
+        self.source = source
+        self.whole = spec.resident
+        self.images: dict[str, Image | None] = {}
+        self.old: dict[str, Image | None] = {}
+        self.before: dict[str, Image | None] = {}
+        self.known_bytes = 0
+        self.equality: dict[str, EqualityBuckets] = {}
+        self.ordered: dict[str, OrderedQueues] = {}
+        self.totals: dict[str, Totals] = {}
+        self.deadlines: dict[str, DeadlineQueue] = {}
+        for index in spec.indexes:
+            if isinstance(index, EqualityIndex):
+                self.equality[index.name] = EqualityBuckets(index, self.whole)
+            elif isinstance(index, OrderedIndex):
+                self.ordered[index.name] = OrderedQueues(index)
+            elif isinstance(index, SumIndex):
+                self.totals[index.name] = Totals(index, self.whole)
+            elif isinstance(index, DeadlineIndex):
+                self.deadlines[index.name] = DeadlineQueue(index)
+        self.indexes: tuple[EqualityBuckets | OrderedQueues | Totals, ...] = (
+            *self.equality.values(),
+            *self.ordered.values(),
+            *self.totals.values(),
+        )
+
+    def get(self, key: str) -> Image | None:
+        """The image as this batch sees it. Raises ``Missing``."""
+        image = self.images.get(key, _UNKNOWN)
+        if image is not _UNKNOWN:
+            return image  # type: ignore[return-value]
+        image = self.old.pop(key, _UNKNOWN)
+        if image is not _UNKNOWN:
+            self.images[key] = image  # type: ignore[assignment]
+            self._count(image)  # type: ignore[arg-type]
+            return image  # type: ignore[return-value]
+        if self.whole:
+            return None
+        raise Missing(Wanted(rows={self.spec: {key}}))
+
+    def knows(self, key: str) -> bool:
+        return self.whole or key in self.images or key in self.old
+
+    def committed(self, key: str) -> Image | None:
+        """The image that readers see. Raises ``Missing``."""
+        if key in self.before:
+            return self.before[key]
+        return self.get(key)
+
+    def set(self, key: str, old: Image | None, new: Image | None) -> None:
+        """Replaces the image in place and in every index; ``set(key, new, old)`` undoes it."""
+        self.images[key] = new
+        if self.indexes or self.deadlines:
+            old_row = None if old is None else old.row
+            new_row = None if new is None else new.row
+            for index in self.indexes:
+                index.replace(key, old_row, new_row)
+            if self.deadlines:
+                mine = new is not None and new.owner == self.source
+                for queue in self.deadlines.values():
+                    queue.replace(key, None, new_row if mine else None)
+
+    def provide(self, found: dict[str, Image | None]) -> None:
+        """Rows from the database. One that is here already is newer, and stays."""
+        for key, image in found.items():
+            if not self.knows(key):
+                self.images[key] = image
+                self._count(image)
+
+    def _count(self, image: Image | None) -> None:
+        self.known_bytes += ROW_OVERHEAD_BYTES + (0 if image is None else len(image.doc))
+
+    def provide_bucket(self, field: str, value: Any, found: dict[str, Image]) -> None:
+        """A whole bucket from the database, corrected by what the batch in flight has changed since."""
+        self.provide(dict(found))
+        for buckets in self.equality.values():
+            if buckets.spec.field == field and not buckets.has(value):
+                keys = set(found)
+                for key in self.before:
+                    image = self.images[key]
+                    (keys.add if buckets.matches(None if image is None else image.row, value) else keys.discard)(key)
+                buckets.buckets[value] = keys
+
+    def provide_total(self, group: str, value: Any, amount: str, total: int) -> None:
+        for totals in self.totals.values():
+            if totals.spec.group == group and totals.spec.amount == amount and not totals.has(value):
+                for key, before in self.before.items():
+                    now = self.images[key]
+                    total += totals.part(None if now is None else now.row, value)
+                    total -= totals.part(None if before is None else before.row, value)
+                totals.totals[value] = total
+
+    def load_all(self, found: dict[str, Image]) -> None:
+        for key, image in found.items():
+            self.set(key, None, image)
+
+    def undo_batch(self) -> None:
+        for key, image in self.before.items():
+            self.set(key, self.images.get(key), image)
+            if self.spec.write_once:
+                del self.images[key]
+        self.before.clear()
+
+    def confirm_batch(self) -> None:
+        if self.spec.write_once:
+            for key in self.before:
+                del self.images[key]
+        elif self.whole:
+            for key in self.before:
+                if self.images[key] is None:
+                    del self.images[key]
+        else:
+            for key, before in self.before.items():
+                if before is None:
+                    self._count(self.images[key])
+        self.before.clear()
+
+    def forget_old_generation(self) -> None:
+        """Between batches: what was not used since the last call is forgotten."""
+        if self.whole:
+            return
+        self.old = self.images
+        self.images = {}
+        self.known_bytes = 0
+        for buckets in self.equality.values():
+            buckets.buckets.clear()
+        for totals in self.totals.values():
+            totals.totals.clear()
+
+    # What handlers ask of indexes
+
+    def keys(self, index: str, value: Any) -> tuple[str, ...]:
+        buckets = self.equality[index]
+        if not buckets.has(value):
+            raise Missing(Wanted(buckets={(self.spec, buckets.spec.field, value)}))
+        return tuple(sorted(buckets.buckets.get(value, ())))
+
+    def total(self, index: str, group: Any) -> int:
+        totals = self.totals[index]
+        if not totals.has(group):
+            raise Missing(Wanted(sums={(self.spec, totals.spec.group, group, totals.spec.amount)}))
+        return totals.totals.get(group, 0)
+
+    # What readers see of indexes: the same, with this batch's changes taken back
+
+    def committed_keys(self, index: str, value: Any) -> tuple[str, ...]:
+        buckets = self.equality[index]
+        keys = set(self.keys(index, value))
+        for key, image in self.before.items():
+            (keys.add if buckets.matches(None if image is None else image.row, value) else keys.discard)(key)
+        return tuple(sorted(keys))
+
+    def committed_total(self, index: str, group: Any) -> int:
+        totals = self.totals[index]
+        total = self.total(index, group)
+        for key, image in self.before.items():
+            now = self.images.get(key)
+            total -= totals.part(None if now is None else now.row, group)
+            total += totals.part(None if image is None else image.row, group)
+        return total
+
+    def committed_ordered(self, index: str, bucket: object) -> Iterable[str]:
+        queues = self.ordered[index]
+        if not self.before:
+            return list(queues.ordered(bucket))
+        pairs = [pair for pair in queues.buckets.get(bucket, ()) if pair[1] not in self.before]
+        for key, image in self.before.items():
+            place = queues.place(key, None if image is None else image.row)
+            if place is not None and place[0] == bucket:
+                pairs.append(place[1])
+        return [key for _, key in sorted(pairs)]

@@ -1,0 +1,153 @@
+"""Indexes in memory: derived from rows, kept under the same undo, rebuilt at load.
+
+Every index has one operation, ``replace(key, old row, new row)``; undoing it is calling it with the rows exchanged. On
+tables that are cached and not resident, equality and sum indexes hold only the buckets that were loaded, each whole or
+not at all.
+"""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+from sortedcontainers import SortedList
+
+from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex
+
+__all__ = ("DeadlineQueue", "EqualityBuckets", "OrderedQueues", "Totals")
+
+
+class EqualityBuckets:
+    """value -> keys."""
+
+    def __init__(self, spec: EqualityIndex, complete: bool) -> None:
+        self.spec = spec
+        self.complete = complete
+        self.buckets: dict[Any, set[str]] = {}
+
+    def replace(self, key: str, old: Any, new: Any) -> None:
+        field = self.spec.field
+        was = None if old is None else getattr(old, field)
+        now = None if new is None else getattr(new, field)
+        if was == now:
+            return
+        if was is not None and was in self.buckets:
+            self.buckets[was].discard(key)
+            if self.complete and not self.buckets[was]:
+                del self.buckets[was]
+        if now is not None:
+            if self.complete:
+                self.buckets.setdefault(now, set()).add(key)
+            elif now in self.buckets:
+                self.buckets[now].add(key)
+
+    def has(self, value: Any) -> bool:
+        return self.complete or value in self.buckets
+
+    def matches(self, row: Any, value: Any) -> bool:
+        return row is not None and getattr(row, self.spec.field) == value
+
+
+class OrderedQueues:
+    """bucket -> (order, key) pairs, sorted."""
+
+    def __init__(self, spec: OrderedIndex) -> None:
+        self.spec = spec
+        self.buckets: dict[object, SortedList[tuple[Any, str]]] = {}
+
+    def place(self, key: str, row: Any) -> tuple[object, tuple[Any, str]] | None:
+        if row is None or (bucket := self.spec.bucket(key, row)) is None:
+            return None
+        return bucket, (self.spec.order(key, row), key)
+
+    def replace(self, key: str, old: Any, new: Any) -> None:
+        was, now = self.place(key, old), self.place(key, new)
+        if was == now:
+            return
+        if was is not None:
+            queue = self.buckets[was[0]]
+            queue.remove(was[1])
+            if not queue:
+                del self.buckets[was[0]]
+        if now is not None:
+            self.buckets.setdefault(now[0], SortedList()).add(now[1])
+
+    def ordered(self, bucket: object) -> Iterator[str]:
+        return (key for _, key in self.buckets.get(bucket, ()))
+
+
+class Totals:
+    """group -> sum of an integer field."""
+
+    def __init__(self, spec: SumIndex, complete: bool) -> None:
+        self.spec = spec
+        self.complete = complete
+        self.totals: dict[Any, int] = {}
+
+    def replace(self, key: str, old: Any, new: Any) -> None:
+        if old is not None:
+            self._add(getattr(old, self.spec.group), -getattr(old, self.spec.amount))
+        if new is not None:
+            self._add(getattr(new, self.spec.group), getattr(new, self.spec.amount))
+
+    def _add(self, group: Any, amount: int) -> None:
+        if self.complete:
+            total = self.totals.get(group, 0) + amount
+            if total:
+                self.totals[group] = total
+            else:
+                self.totals.pop(group, None)
+        elif group in self.totals:
+            self.totals[group] += amount
+
+    def has(self, group: Any) -> bool:
+        return self.complete or group in self.totals
+
+    def part(self, row: Any, group: Any) -> int:
+        if row is None or getattr(row, self.spec.group) != group:
+            return 0
+        return int(getattr(row, self.spec.amount))
+
+
+class DeadlineQueue:
+    """This node's rows by deadline. Always whole: it is loaded at start. Stale heap items are dropped when they
+    surface."""
+
+    def __init__(self, spec: DeadlineIndex) -> None:
+        self.spec = spec
+        self.moments: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+
+    def replace(self, key: str, old: Any, new: Any) -> None:
+        moment = 0 if new is None else getattr(new, self.spec.field) or 0
+        self.set(key, moment)
+
+    def set(self, key: str, moment: int) -> None:
+        if moment <= 0:
+            self.moments.pop(key, None)
+        elif self.moments.get(key) != moment:
+            self.moments[key] = moment
+            heappush(self._heap, (moment, key))
+
+    def next_us(self) -> int | None:
+        while self._heap:
+            moment, key = self._heap[0]
+            if self.moments.get(key) == moment:
+                return moment
+            heappop(self._heap)
+        return None
+
+    def due(self, now_us: int, limit: int) -> list[str]:
+        """Keys whose deadline has passed. They stay queued until their row says otherwise; ``postpone`` keeps a refused
+        one quiet."""
+        found: list[tuple[int, str]] = []
+        while len(found) < limit and (moment := self.next_us()) is not None and moment <= now_us:
+            found.append(heappop(self._heap))
+            while self._heap and self._heap[0] == found[-1]:
+                heappop(self._heap)
+        for item in found:
+            heappush(self._heap, item)
+        return [key for _, key in found]
+
+    def postpone(self, key: str, until_us: int) -> None:
+        if key in self.moments:
+            self.set(key, until_us)

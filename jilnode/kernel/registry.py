@@ -1,0 +1,81 @@
+"""What is installed, looked up by name: built once at start from the modules' declarations, and constant after."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from jilnode.kernel.command import Command, Reaction
+from jilnode.kernel.invariants import Invariant
+from jilnode.kernel.system import COMMANDS, KERNEL_VERSION, TABLES
+from jilnode.kernel.table import Table
+
+__all__ = ("ModuleLike", "Registry")
+
+
+class ModuleLike(Protocol):
+    """The kernel's view of ``jilnode.module.Module``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def tables(self) -> tuple[Table[Any], ...]: ...
+    @property
+    def commands(self) -> tuple[Command, ...]: ...
+    @property
+    def invariants(self) -> tuple[Invariant, ...]: ...
+    @property
+    def reactions(self) -> tuple[Reaction, ...]: ...
+
+
+class Registry:
+    """Raises ``ValueError`` for a name that is there twice or outside its module."""
+
+    def __init__(self, modules: Iterable[ModuleLike]) -> None:
+        self.versions: dict[str, int] = {"kernel": KERNEL_VERSION}
+        self.tables: dict[str, Table[Any]] = {table.name: table for table in TABLES}
+        self.commands: dict[type[msgspec.Struct], Command] = {command.type: command for command in COMMANDS}
+        self.events: dict[str, Command] = {command.event: command for command in COMMANDS}
+        self.invariants: dict[str, tuple[Invariant, ...]] = {"kernel": ()}
+        self.reactions: list[Reaction] = []
+        for module in modules:
+            if module.name in self.versions:
+                raise ValueError(f"module {module.name} is there twice")
+            self.versions[module.name] = module.version
+            self.invariants[module.name] = module.invariants
+            self.reactions += module.reactions
+            for table in module.tables:
+                if table.name in self.tables or table.module != module.name:
+                    raise ValueError(f"table {table.name} is there twice or not of module {module.name}")
+                self.tables[table.name] = table
+            for command in module.commands:
+                if command.type in self.commands or command.event in self.events:
+                    raise ValueError(f"command {command.event} is there twice")
+                if not command.event.startswith(module.name + "."):
+                    raise ValueError(f"event {command.event} is not of module {module.name}")
+                self.commands[command.type] = command
+                self.events[command.event] = command
+        self._schemas: dict[frozenset[str], dict[str, int]] = {}
+        self._checks: dict[tuple[tuple[str, int], ...], tuple[Invariant, ...]] = {}
+
+    def schema(self, modules: frozenset[str]) -> dict[str, int]:
+        """module -> version, for an entry that touches these modules' tables."""
+        found = self._schemas.get(modules)
+        if found is None:
+            found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
+        return found
+
+    def checks(self, schema: Mapping[str, int]) -> tuple[Invariant, ...]:
+        """The invariants by which an entry of this schema is judged."""
+        key = tuple(schema.items())
+        found = self._checks.get(key)
+        if found is None:
+            found = self._checks[key] = tuple(
+                invariant
+                for name, version in key
+                for invariant in self.invariants.get(name, ())
+                if version in invariant.versions
+            )
+        return found

@@ -1,0 +1,95 @@
+"""What is known of each source: its epoch, the frontier of its tree, its digest, its key, and whether it is
+followed."""
+
+from jilnode.kernel.digest import MODULUS
+from jilnode.kernel.system import Head
+from jilnode.kernel.tree import Frontier
+
+__all__ = ("FOLLOWING", "PARKED", "SUSPENDED", "SourceState")
+
+FOLLOWING, PARKED, SUSPENDED = "following", "parked", "suspended"
+
+
+class SourceState:
+    """Mutable, one for each source; ``copy`` before a batch is the undo."""
+
+    __slots__ = (
+        "code",
+        "detail",
+        "digest",
+        "drift",
+        "epoch",
+        "frontier",
+        "public_key",
+        "source",
+        "status",
+        "tick_size",
+        "tick_us",
+        "time_us",
+        "zone",
+    )
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.epoch = 0
+        self.frontier = Frontier()
+        self.digest = 0
+        self.public_key = b""
+        self.zone = ""
+        self.tick_us = 0
+        self.tick_size = 0
+        """The size of the tree just after the last tick."""
+        self.time_us = 0
+        """The time of the newest entry."""
+        self.status = FOLLOWING
+        self.code = ""
+        self.detail = ""
+        self.drift = False
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+    def copy(self) -> "SourceState":
+        twin = SourceState(self.source)
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.frontier = self.frontier.copy()
+        return twin
+
+    def add_digest(self, delta: int) -> None:
+        self.digest = (self.digest + delta) % MODULUS
+
+    def to_row(self) -> Head:
+        return Head(
+            epoch=self.epoch,
+            size=self.size,
+            hashes=tuple(value.hex() for value in self.frontier.hashes),
+            digest=f"{self.digest:064x}",
+            zone=self.zone,
+            public_key=self.public_key.hex(),
+            tick_us=self.tick_us,
+            time_us=self.time_us,
+            tick_size=self.tick_size,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            drift=self.drift,
+        )
+
+    @classmethod
+    def of_row(cls, source: str, head: Head) -> "SourceState":
+        state = cls(source)
+        state.epoch = head.epoch
+        state.frontier = Frontier(head.size, [bytes.fromhex(value) for value in head.hashes])
+        state.digest = int(head.digest, 16)
+        state.zone = head.zone
+        state.public_key = bytes.fromhex(head.public_key)
+        state.tick_us = head.tick_us
+        state.time_us = head.time_us
+        state.tick_size = head.tick_size
+        state.status = head.status
+        state.code = head.code
+        state.detail = head.detail
+        state.drift = head.drift
+        return state

@@ -1,0 +1,268 @@
+"""What a handler is given: ``State`` and ``Context``; and what a query is given: ``View``.
+
+``State`` writes go straight into the caches, with a log of what was there before: undo is walking it backwards.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from jilnode.kernel.cache import TableCache
+from jilnode.kernel.errors import Rejected
+from jilnode.kernel.names import valid_key
+from jilnode.kernel.rows import Image, Local, Owned
+from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
+
+__all__ = ("Context", "State", "TableAccess", "TableView", "View", "key_fits")
+
+R = TypeVar("R", bound=Owned | Local)
+
+Change = tuple[TableCache, str, Image | None]
+
+
+class Context:
+    """Everything a handler may know that is not a row. Stored with the entry, so that nothing depends on when it
+    runs."""
+
+    __slots__ = ("_made", "_prefix", "_tick_us", "actor", "scopes", "source", "time_us", "zone_facts")
+
+    def __init__(
+        self,
+        source: str,
+        epoch: int,
+        sequence: int,
+        time_us: int,
+        actor: str,
+        scopes: frozenset[str],
+        zone_facts: Mapping[str, object],
+        tick_us: Callable[[str], int | None],
+    ) -> None:
+        self.source = source
+        self.time_us = time_us
+        self.actor = actor
+        self.scopes = scopes
+        self.zone_facts = zone_facts
+        self._prefix = f"{source}/{epoch:x}-{sequence:010x}"
+        self._made = 0
+        self._tick_us = tick_us
+
+    def new_key(self) -> str:
+        """A key that was never used before: source, epoch, sequence of this entry, and a counter from the second on."""
+        made, self._made = self._made, self._made + 1
+        return f"{self._prefix}-{made:x}" if made else self._prefix
+
+    def tick_us(self, source: str) -> int | None:
+        """The time of the last tick applied of ``source`` (its own clock), now for this node, None when never heard."""
+        return self.time_us if source == self.source else self._tick_us(source)
+
+
+def key_fits(
+    table: Table[Any], key: str, source: str, parent_image: Callable[[Table[Any], str], Image | None]
+) -> str | None:
+    """Why ``source`` may not insert ``key`` into ``table``, or None when it may."""
+    if not valid_key(key):
+        return "not a valid key"
+    rule = table.key
+    if table.local:
+        return None
+    if isinstance(rule, CreatedBy):
+        return None if key.startswith(source + "/") or key == source else "the key does not begin with its creator"
+    if isinstance(rule, EndsWithOwner):
+        return None if key.endswith("/" + source) or key == source else "the key does not end with its owner"
+    assert isinstance(rule, DerivedFrom)
+    candidate = key
+    while True:
+        image = parent_image(rule.parent, candidate)
+        if image is not None:
+            if image.owner == source or rule.addressed_to(image.row) == source:
+                return None
+            return f"{rule.parent.name} {candidate} is neither owned by the writer nor addressed to it"
+        candidate, slash, _ = candidate.rpartition("/")
+        if not slash:
+            return f"no row of {rule.parent.name} that the key derives from"
+
+
+class TableAccess(Generic[R]):
+    """One table, for handlers."""
+
+    __slots__ = ("_cache", "_get", "_state", "_table")
+
+    def __init__(self, state: "State", cache: TableCache) -> None:
+        self._state = state
+        self._cache = cache
+        self._table = cache.spec
+        self._get = cache.get
+
+    def get(self, key: str) -> R | None:
+        image = self._get(key)
+        return None if image is None else image.row  # type: ignore[return-value]
+
+    def owner(self, key: str) -> str | None:
+        image = self._get(key)
+        return None if image is None else image.owner
+
+    def put(self, key: str, row: R) -> None:
+        """Inserts or replaces. Raises ``Rejected('misdirected')`` when another node owns the row."""
+        before = self._get(key)
+        state = self._state
+        if before is None:
+            state.check_key(self._table, key)
+        elif before.owner != state.source:
+            raise misdirected(before.owner)
+        elif self._table.write_once:
+            raise AssertionError(f"{self._table.name} rows are written once")
+        self._write(key, before, row)
+
+    def insert(self, key: str, row: R) -> None:
+        """A row under a key that ``context.new_key()`` made or that was looked up and not found: no look-up here."""
+        self._state.check_key(self._table, key)
+        self._write(key, None, row)
+
+    def delete(self, key: str) -> None:
+        before = self._get(key)
+        if before is None:
+            return
+        if before.owner != self._state.source:
+            raise misdirected(before.owner)
+        assert not self._table.write_once, f"{self._table.name} rows are written once"
+        cache = self._cache
+        self._state.log.append((cache, key, before))
+        cache.set(key, before, None)
+
+    def rest_on(self, key: str) -> R | None:
+        """The row; when another source owns it, the entry that wrote it becomes a cause of this event."""
+        image = self._get(key)
+        if image is None:
+            return None
+        self._state.causes[(image.owner, image.epoch, image.sequence)] = None
+        return image.row  # type: ignore[return-value]
+
+    def keys(self, index: str, value: Any) -> tuple[str, ...]:
+        return self._cache.keys(index, value)
+
+    def ordered(self, index: str, bucket: object) -> Iterator[str]:
+        """Keys of a bucket, best first. Take what is needed before changing rows of that bucket."""
+        return self._cache.ordered[index].ordered(bucket)
+
+    def total(self, index: str, group: Any) -> int:
+        return self._cache.total(index, group)
+
+    def all(self) -> list[tuple[str, R]]:
+        """Every row of a resident table, in key order."""
+        assert self._table.resident, f"{self._table.name} is not resident"
+        images = self._cache.images
+        return sorted((key, image.row) for key, image in images.items() if image is not None)  # type: ignore[misc]
+
+    def _write(self, key: str, before: Image | None, row: R) -> None:
+        state = self._state
+        cache = self._cache
+        state.log.append((cache, key, before))
+        cache.set(key, before, Image(row, state.source, state.epoch, state.sequence, b""))
+
+
+def misdirected(owner: str) -> Rejected:
+    return Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
+
+
+class State:
+    """The tables as one command sees them, with the log that undoes it. One object serves all commands of a node."""
+
+    __slots__ = ("_access", "causes", "epoch", "log", "sequence", "source", "tables")
+
+    def __init__(self, source: str, caches: Mapping[Table[Any], TableCache]) -> None:
+        self.source = source
+        self.epoch = 0
+        self.sequence = 0
+        self.tables = caches
+        self.log: list[Change] = []
+        self.causes: dict[tuple[str, int, int], None] = {}
+        self._access: dict[Table[Any], TableAccess[Any]] = {
+            table: TableAccess(self, cache) for table, cache in caches.items()
+        }
+
+    def __getitem__(self, table: Table[R]) -> TableAccess[R]:
+        return self._access[table]
+
+    def check_key(self, table: Table[Any], key: str) -> None:
+        reason = key_fits(table, key, self.source, self.image)
+        if reason is not None:
+            raise AssertionError(f"{table.name} {key}: {reason}")
+
+    def image(self, table: Table[Any], key: str) -> Image | None:
+        return self.tables[table].get(key)
+
+    def begin(self, epoch: int, sequence: int) -> None:
+        self.epoch = epoch
+        self.sequence = sequence
+        self.log.clear()
+        self.causes.clear()
+
+    def undo(self, mark: int = 0) -> None:
+        log = self.log
+        while len(log) > mark:
+            cache, key, before = log.pop()
+            cache.set(key, cache.images.get(key), before)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A ``Rejected`` inside undoes what was done inside, and goes on up."""
+        mark, causes = len(self.log), dict(self.causes)
+        try:
+            yield
+        except Rejected:
+            self.undo(mark)
+            self.causes = causes
+            raise
+
+
+class TableView(Generic[R]):
+    """One table, for queries: committed rows only."""
+
+    __slots__ = ("_cache", "_loaded")
+
+    def __init__(self, cache: TableCache, loaded: dict[str, Image | None]) -> None:
+        self._cache = cache
+        self._loaded = loaded
+
+    def image(self, key: str) -> Image | None:
+        cache = self._cache
+        if key in cache.before:
+            return cache.before[key]
+        if not cache.knows(key) and key in self._loaded:
+            return self._loaded[key]
+        return cache.get(key)
+
+    def get(self, key: str) -> R | None:
+        image = self.image(key)
+        return None if image is None else image.row  # type: ignore[return-value]
+
+    def keys(self, index: str, value: Any) -> tuple[str, ...]:
+        return self._cache.committed_keys(index, value)
+
+    def ordered(self, index: str, bucket: object) -> Iterable[str]:
+        return self._cache.committed_ordered(index, bucket)
+
+    def total(self, index: str, group: Any) -> int:
+        return self._cache.committed_total(index, group)
+
+    def all(self) -> list[tuple[str, R]]:
+        """Every committed row of a resident table, in key order."""
+        cache = self._cache
+        assert cache.spec.resident, f"{cache.spec.name} is not resident"
+        merged = {**cache.images, **cache.before}
+        return sorted((key, image.row) for key, image in merged.items() if image is not None)  # type: ignore[misc]
+
+
+class View:
+    """Committed state. ``loaded`` holds rows that were fetched for this one query."""
+
+    __slots__ = ("_caches", "_loaded")
+
+    def __init__(
+        self, caches: Mapping[Table[Any], TableCache], loaded: dict[Table[Any], dict[str, Image | None]]
+    ) -> None:
+        self._caches = caches
+        self._loaded = loaded
+
+    def __getitem__(self, table: Table[R]) -> TableView[R]:
+        return TableView(self._caches[table], self._loaded.setdefault(table, {}))
