@@ -100,8 +100,8 @@ class PostgresStore(SqlStore):
         try:
             await session.run(sql, arguments)
         except asyncpg.PostgresError as error:
-            # ERROR: the server has rolled back. DataError: it has, or the driver did not even send the batch. Anything else
-            # came with the end of the session.
+            # ERROR: the server has rolled back. DataError: it has, or the driver did not even send the batch.
+            # Anything else came with the end of the session.
             known = getattr(error, "severity_en", None) == "ERROR" or isinstance(error, asyncpg.DataError)
             if known and not session.ended:
                 raise CommitFailed(f"PostgreSQL refused the batch: {error}") from error

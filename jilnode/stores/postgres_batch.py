@@ -147,7 +147,8 @@ def _build(shapes: Mapping[Table[Any], Shape], content: _Content) -> str:
     parts += [_insert(shapes[table], parameters) for table in content.inserts]
     for table in content.deletes:
         parts.append(f"delete from {shapes[table].sql_name} where key = any({texts()})")
-    return f"with {', '.join([f'c{number} as ({part})' for number, part in enumerate(parts)])} select 1"
+    clauses = ", ".join([f"c{number} as ({part})" for number, part in enumerate(parts)])
+    return f"with {clauses} select 1" if clauses else "select 1"
 
 
 def _insert(shape: Shape, parameters: _Parameters) -> str:

@@ -128,8 +128,8 @@ class PostgresSession:
         )
 
     async def bound_statements(self, timeout_s: float) -> None:
-        """From now on PostgreSQL gives up a statement after ``timeout_s``, and this side a moment later: an error from the
-        server is a known outcome, silence is not. Migrations, before this, may take what they need."""
+        """From now on PostgreSQL gives up a statement after ``timeout_s``, and this side a moment later: an error from
+        the server is a known outcome, silence is not. Migrations, before this, may take what they need."""
         await self.fetch(f"set statement_timeout = {int(timeout_s * 1000)}")
         self._timeout_s = timeout_s + _GRACE_S
 

@@ -19,7 +19,7 @@ class ReadingSession:
         """``connect_errors``: what the driver raises, bare, when it can't connect."""
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._unreachable = (OSError, PoolTimeoutError, *connect_errors)
+        self._unreachable: tuple[type[Exception], ...] = (OSError, PoolTimeoutError, *connect_errors)
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Record]:
         if self._is_sqlite:
@@ -33,7 +33,9 @@ class ReadingSession:
             raise ConnectionError(f"the database can't be reached: {error}") from error
         try:
             return await self._fetch(sql, arguments)
-        except (DBAPIError, *self._unreachable) as error:
+        except DBAPIError as error:
+            raise ConnectionError(f"the database can't be reached: {error}") from error
+        except self._unreachable as error:
             raise ConnectionError(f"the database can't be reached: {error}") from error
 
     async def _fetch(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Record]:

@@ -1,0 +1,1 @@
+"""What every store does alike. Each test runs on memory, SQLite and PostgreSQL."""

@@ -1,0 +1,84 @@
+"""What the writer asks for before it decides."""
+
+from jilnode.kernel.ports import Store, Wanted
+from tests.stores.tables import ANSWERS, REQUESTS, SHARES, SOURCE, Answer, Request, Share, commit_of
+
+
+async def test_rows_and_their_absence(store: Store) -> None:
+    await store.commit(commit_of(0, [(SHARES, "k/1", Share("a", 1)), (REQUESTS, "r", Request("node-b"))]))
+    loaded = await store.load(Wanted(rows={SHARES: {"k/1", "k/2"}, REQUESTS: {"r"}}))
+    image = loaded.rows[SHARES]["k/1"]
+    assert image is not None
+    assert image.row == Share("a", 1)
+    assert loaded.rows[SHARES]["k/2"] is None
+    assert loaded.rows[REQUESTS].keys() == {"r"}
+
+
+async def test_buckets_are_whole_and_may_be_empty(store: Store) -> None:
+    shares = [Share("a", 1), Share("a", 2, state="open"), Share("b", 2)]
+    await store.commit(commit_of(0, [(SHARES, f"k/{number}", share) for number, share in enumerate(shares)]))
+    wanted = {(SHARES, "account", "a"), (SHARES, "account", "b"), (SHARES, "amount", 2), (SHARES, "account", "none")}
+    loaded = await store.load(Wanted(buckets=wanted))
+    assert {bucket[1:]: sorted(images) for bucket, images in loaded.buckets.items()} == {
+        ("account", "a"): ["k/0", "k/1"],
+        ("account", "b"): ["k/2"],
+        ("amount", 2): ["k/1", "k/2"],
+        ("account", "none"): [],
+    }
+    assert loaded.buckets[SHARES, "account", "b"]["k/2"].row == shares[2]
+
+
+async def test_sums(store: Store) -> None:
+    large = 2**62
+    amounts = {"a": [large, large, large, -5], "b": [7, -9]}
+    rows = [
+        (SHARES, f"{account}/{number}", Share(account, amount))
+        for account, each in amounts.items()
+        for number, amount in enumerate(each)
+    ]
+    await store.commit(commit_of(0, rows))
+    wanted = {(SHARES, "account", account, "amount") for account in ("a", "b", "none")}
+    loaded = await store.load(Wanted(sums=wanted | {(SHARES, "account", "a", "expires")}))
+    totals = {(group, amount): total for (_, _, group, amount), total in loaded.sums.items()}
+    assert totals == {
+        ("a", "amount"): 3 * large - 5,
+        ("b", "amount"): -2,
+        ("none", "amount"): 0,
+        ("a", "expires"): 0,
+    }
+
+
+async def test_commands_of_any_source_and_entries(store: Store) -> None:
+    mine, other = commit_of(0, key_hash=b"1" * 32), commit_of(0, source="node-b", key_hash=b"2" * 32)
+    await store.commit(mine)
+    await store.commit(other)
+    hashes = {b"1" * 32, b"2" * 32, b"3" * 32}
+    loaded = await store.load(Wanted(commands=hashes, entries={(SOURCE, 0, 0), ("node-b", 0, 0), ("node-b", 1, 0)}))
+    assert loaded.commands == {b"1" * 32: mine.entries[0], b"2" * 32: other.entries[0], b"3" * 32: None}
+    assert loaded.entries == {
+        (SOURCE, 0, 0): mine.entries[0],
+        ("node-b", 0, 0): other.entries[0],
+        ("node-b", 1, 0): None,
+    }
+    assert await store.by_command(b"2" * 32) == other.entries[0]
+    assert await store.by_command(b"3" * 32) is None
+
+
+async def test_nothing_wanted(store: Store) -> None:
+    loaded = await store.load(Wanted(rows={SHARES: set()}))
+    assert not loaded.buckets
+    assert not loaded.commands
+
+
+async def test_deadlines_of_one_owner(store: Store) -> None:
+    expiries = {"k/1": 5, "k/2": 0, "k/3": None, "k/4": 2**60}
+    await store.commit(commit_of(0, [(SHARES, key, Share("a", 1, expires=at)) for key, at in expiries.items()]))
+    await store.commit(commit_of(0, [(SHARES, "k/5", Share("a", 1, expires=9))], source="node-b"))
+    assert await store.deadlines(SHARES, "expires", SOURCE) == {"k/1": 5, "k/4": 2**60}
+
+
+async def test_open_obligations(store: Store) -> None:
+    rows = [(REQUESTS, f"r/{number}", Request("node-b" if number % 2 else "node-c")) for number in range(6)]
+    await store.commit(commit_of(0, [*rows, (ANSWERS, "r/3", Answer())]))
+    assert await store.open_obligations(REQUESTS, "to", "node-b", ANSWERS) == ["r/1", "r/5"]
+    assert await store.open_obligations(REQUESTS, "to", "node-d", ANSWERS) == []
