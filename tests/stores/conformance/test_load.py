@@ -1,6 +1,9 @@
 """What the writer asks for before it decides."""
 
+from typing import Any
+
 from jilnode.kernel.ports import Store, Wanted
+from jilnode.kernel.table import Table
 from tests.stores.tables import ANSWERS, REQUESTS, SHARES, SOURCE, Answer, Request, Share, commit_of
 
 
@@ -17,6 +20,7 @@ async def test_rows_and_their_absence(store: Store) -> None:
 async def test_buckets_are_whole_and_may_be_empty(store: Store) -> None:
     shares = [Share("a", 1), Share("a", 2, state="open"), Share("b", 2)]
     await store.commit(commit_of(0, [(SHARES, f"k/{number}", share) for number, share in enumerate(shares)]))
+    wanted: set[tuple[Table[Any], str, str | int]]
     wanted = {(SHARES, "account", "a"), (SHARES, "account", "b"), (SHARES, "amount", 2), (SHARES, "account", "none")}
     loaded = await store.load(Wanted(buckets=wanted))
     assert {bucket[1:]: sorted(images) for bucket, images in loaded.buckets.items()} == {
