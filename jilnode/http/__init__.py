@@ -1,0 +1,1 @@
+"""The HTTP side of a node: no business logic. See README.md in this folder."""

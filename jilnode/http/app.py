@@ -1,0 +1,243 @@
+"""The app: one Litestar application made from the modules' declarations, and the fast path in front of its router."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import Message, Method
+
+from jilnode.http import trace
+from jilnode.http.assembly import check_modules, resource_of
+from jilnode.http.auth import Authenticator
+from jilnode.http.clients import ClientAddresses
+from jilnode.http.events_stream import EventStream
+from jilnode.http.forward import Forwarder
+from jilnode.http.gate import Access, Admitted, FastRoute, Gate, Meters, Sent, peer_of, routed
+from jilnode.http.metrics import Metrics
+from jilnode.http.node_routes import node_routes
+from jilnode.http.openapi import openapi_document, template_of
+from jilnode.http.parameters import decoded_path
+from jilnode.http.ports import EventFeed, Readiness, WriterPort
+from jilnode.http.problems import ProblemBook
+from jilnode.http.query_route import QueryRoute
+from jilnode.http.rate_limit import RateLimiter, RateShare
+from jilnode.http.reply import Reply, send_reply
+from jilnode.http.stream_route import STREAM_OPERATION, STREAM_PATH, STREAM_SCOPE, StreamRoute
+from jilnode.http.visible import Seer
+from jilnode.http.write_route import WriteRoute
+from jilnode.kernel.errors import Rejected
+from jilnode.module import Module
+
+__all__ = ("AppParts", "NodeApp", "build_app")
+
+_log = logging.getLogger(__name__)
+_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class AppParts:
+    """Everything that the app is built from. ``reader`` is the store's side of listings (``page``, ``get``)."""
+
+    source: str
+    modules: Sequence[Module]
+    writer: WriterPort
+    reader: Any
+    authenticator: Authenticator
+    readiness: Readiness
+    events: EventFeed | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    metrics_public: bool = True
+    rate_limiter: RateLimiter | None = field(default_factory=RateLimiter)
+    rate_share: RateShare | None = None
+    trusted_proxies: Sequence[str] = ()
+    forwarder: Forwarder | None = None
+    fast_path: bool = True
+    log_every: int = 0
+    """One line in the log for every so many routed requests; 0 = none. Failures are always logged."""
+    version: str = "0.1.0"
+    clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
+
+
+class NodeApp(Litestar):
+    """Limits, measures and answers. A hot write is answered before the router is asked; everything else goes
+    through it.
+
+    ``stream`` must be closed first at shutdown (``HttpServer.stop`` does).
+    """
+
+    def __init__(self, parts: AppParts) -> None:
+        check_modules(parts.modules)
+        self.parts = parts
+        self.book = ProblemBook(parts.modules)
+        self.stream = None if parts.events is None else EventStream(parts.events, Seer(parts.modules))
+        self._addresses = ClientAddresses(parts.trusted_proxies)
+        self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
+        self._meters = Meters(parts.metrics)
+        self._limited = parts.metrics.counter("jil_http_rate_limited_total", "Requests refused by the rate limit")
+        self._routed = 0
+        self._fast: dict[str, FastRoute] = {}
+        self._document = b""
+        if self.stream is not None:
+            stream = self.stream
+            parts.metrics.gauge("jil_http_event_streams", "Open event streams", lambda: stream.clients)
+        super().__init__(
+            route_handlers=self._handlers(),
+            middleware=[Access(parts.authenticator)],
+            exception_handlers={Exception: self._problem},
+            openapi_config=None,
+            logging_config=None,
+            lifespan=[_background],
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        limiter = self.parts.rate_limiter
+        if limiter is not None:
+            try:
+                limiter.take(self._addresses.client(peer_of(scope), scope["headers"]))
+            except Rejected as rejected:
+                self._limited.add()
+                await send_reply(send, self.book.reply_to(rejected, trace.trace_id_of(scope["headers"])))
+                return
+        fast = self._fast.get(scope["path"])
+        if fast is not None and scope["method"] == fast.method:
+            await fast.serve(scope, receive, send)
+            return
+        await self._serve_routed(scope, receive, send)
+
+    async def _serve_routed(self, scope: Any, receive: Any, send: Any) -> None:
+        started = time.perf_counter()
+        status = 0
+        raw_path = scope.get("raw_path") or b""
+        if b"%" in raw_path:
+            scope["path"] = decoded_path(raw_path)
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, counted)
+        finally:
+            # Without a status the client went away before there was an answer.
+            status = status or 499
+            elapsed_s = time.perf_counter() - started
+            template = template_of(scope.get("path_template") or "unmatched")
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            self._meters.of(method, template).observe(status, elapsed_s)
+            self._routed += 1
+            if self.parts.log_every and self._routed % self.parts.log_every == 0:
+                fields = {
+                    "method": method,
+                    "route": template,
+                    "status": status,
+                    "milliseconds": round(elapsed_s * 1e3, 3),
+                }
+                fields["trace_id"] = trace.trace_id_of(scope["headers"])
+                _log.info("request", extra={"fields": fields})
+
+    def _problem(self, request: Request[Any, Any, Any], error: Exception) -> Sent:
+        reply = self.book.reply_to(error, trace.trace_id_of(request.scope["headers"]))
+        if reply.status == 405:
+            reply.headers.append((b"allow", ", ".join(self._allowed(request.scope["path"])).encode()))
+        return Sent(reply)
+
+    def _allowed(self, path: str) -> list[str]:
+        allowed: list[str] = []
+        for method in _METHODS:
+            with contextlib.suppress(Exception):
+                self.asgi_router.handle_routing(path=path, method=method)
+                allowed.append(method)
+        return allowed
+
+    def _handlers(self) -> list[HTTPRouteHandler]:
+        parts = self.parts
+        handlers: list[HTTPRouteHandler] = []
+        paths: dict[str, Any] = {}
+        for module in parts.modules:
+            for write in module.writes:
+                write_route = WriteRoute(write, parts.writer, resource_of(module, write))
+                if write.hot and parts.fast_path:
+                    self._fast[write.path] = FastRoute(self._gate, write_route, self._meters)
+                handlers.append(self._write_handler(write_route))
+            for query in module.queries:
+                query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us)
+                handlers.append(self._query_handler(query_route))
+        for own in node_routes(
+            book=self.book,
+            metrics=parts.metrics,
+            metrics_public=parts.metrics_public,
+            readiness=parts.readiness,
+            document=lambda: self._document,
+        ):
+            paths[own.path] = {"get": dict(own.operation)}
+            handlers.append(routed("GET", own.path, own.access, own.answer))
+        if self.stream is not None:
+            paths[STREAM_PATH] = {"get": dict(STREAM_OPERATION)}
+            handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(self.stream).answer))
+        document = openapi_document(parts.modules, self.book, paths, parts.version)
+        self._document = msgspec.json.encode(document)
+        return handlers
+
+    def _write_handler(self, write_route: WriteRoute) -> HTTPRouteHandler:
+        async def answer(request: Request[Any, Any, Any], admitted: Admitted, values: dict[str, str]) -> Reply:
+            principal, headers = admitted
+            assert principal is not None
+            return await self._gate.answer(
+                request.scope,
+                request.receive,
+                headers,
+                lambda receive: write_route.answer(request.scope, receive, principal, headers, values),
+            )
+
+        write = write_route.write
+        return routed(write.method, write.path, write.scope, answer)
+
+    def _query_handler(self, query_route: QueryRoute) -> HTTPRouteHandler:
+        async def answer(request: Request[Any, Any, Any], admitted: Admitted, values: dict[str, str]) -> Reply:
+            principal, headers = admitted
+            assert principal is not None
+            return await self._gate.answer(
+                request.scope,
+                request.receive,
+                headers,
+                lambda _: query_route.answer(request.scope, principal, headers, values),
+            )
+
+        return routed("GET", query_route.query.path, query_route.query.scope, answer)
+
+
+@contextlib.asynccontextmanager
+async def _background(app: Litestar) -> AsyncIterator[None]:
+    """What runs beside the requests: reading token keys, exchanging rate counts."""
+    assert isinstance(app, NodeApp)
+    parts = app.parts
+    ring = parts.authenticator.ring
+    await ring.refresh()
+    tasks = [asyncio.create_task(ring.run(), name="token keys")]
+    if parts.rate_share is not None:
+        tasks.append(asyncio.create_task(parts.rate_share.run(), name="rate share"))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if parts.forwarder is not None:
+            await parts.forwarder.close()
+
+
+def build_app(parts: AppParts) -> NodeApp:
+    """Raises ``AssemblyError`` when a module's routes can't be served."""
+    return NodeApp(parts)

@@ -1,0 +1,90 @@
+"""What a module's routes must be, checked before the node serves anything."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from jilnode.http.parameters import path_names
+from jilnode.module import Module, Query, Write
+
+__all__ = ("AssemblyError", "check_modules", "resource_of")
+
+_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class AssemblyError(Exception):
+    """A module's declaration can't be served. The message says which, and why."""
+
+
+def check_modules(modules: Iterable[Module]) -> None:
+    """Raises ``AssemblyError``."""
+    taken: set[tuple[str, str]] = set()
+    for module in modules:
+        routes: list[Write | Query] = [*module.writes, *module.queries]
+        for route in routes:
+            method = route.method if isinstance(route, Write) else "GET"
+            place = f"module {module.name}, {method} {route.path}"
+            if (method, route.path) in taken:
+                raise AssemblyError(f"{place}: declared twice")
+            taken.add((method, route.path))
+            if not route.path.startswith("/v1/"):
+                raise AssemblyError(f"{place}: a path begins with /v1/")
+            if not route.scope or any(character in route.scope for character in ' "\\'):
+                raise AssemblyError(f"{place}: every route needs a scope, of one word")
+            _check_write(place, route) if isinstance(route, Write) else _check_query(place, route)
+
+
+def resource_of(module: Module, write: Write) -> Query | None:
+    """The query at the same path, if it names the row that its ETag is of."""
+    for query in module.queries:
+        if query.path == write.path and query.etag is not None:
+            return query
+    return None
+
+
+def _check_write(place: str, write: Write) -> None:
+    if write.method not in _METHODS:
+        raise AssemblyError(f"{place}: not a method that writes")
+    if (write.split is None) != (write.join is None):
+        raise AssemblyError(f"{place}: split and join go together")
+    names = path_names(write.path)
+    if write.hot and names:
+        raise AssemblyError(f"{place}: a hot route has no path parameters")
+    if names and write.command is None:
+        raise AssemblyError(f"{place}: path parameters {names} go nowhere without a command function")
+    info = msgspec.inspect.type_info(write.body)
+    if not isinstance(info, msgspec.inspect.StructType | msgspec.inspect.UnionType):
+        raise AssemblyError(f"{place}: the body must be a Struct")
+    for lax in _lax_structs(info, set()):
+        raise AssemblyError(f"{place}: {lax.__name__} must have forbid_unknown_fields=True")
+
+
+def _check_query(place: str, query: Query) -> None:
+    if (query.read is None) == (query.listing is None):
+        raise AssemblyError(f"{place}: either read or listing")
+    info = msgspec.inspect.type_info(query.params)
+    if not isinstance(info, msgspec.inspect.StructType):
+        raise AssemblyError(f"{place}: the parameters must be a Struct")
+    missing = set(path_names(query.path)) - {field.encode_name for field in info.fields}
+    if missing:
+        raise AssemblyError(f"{place}: {sorted(missing)} not in {query.params.__name__}")
+
+
+def _lax_structs(kind: Any, seen: set[type[Any]]) -> Iterable[type[Any]]:
+    """Structs that would take unknown fields, wherever they stand in the body."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        if kind.cls in seen:
+            return
+        seen.add(kind.cls)
+        if not kind.forbid_unknown_fields:
+            yield kind.cls
+        for field in kind.fields:
+            yield from _lax_structs(field.type, seen)
+    for name in ("item_type", "key_type", "value_type", "type"):
+        inner = getattr(kind, name, None)
+        if isinstance(inner, msgspec.inspect.Type):
+            yield from _lax_structs(inner, seen)
+    for name in ("types", "item_types"):
+        for inner in getattr(kind, name, None) or ():
+            yield from _lax_structs(inner, seen)

@@ -1,0 +1,223 @@
+"""The OpenAPI 3.1 document, made from the modules' declarations.
+
+Schemas come from msgspec itself, so the document says exactly what the decoder takes: bounds, unions, no unknown
+fields.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from jilnode.http.parameters import path_names
+from jilnode.http.problems import ProblemBook
+from jilnode.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
+from jilnode.module import Module, Query, Write
+
+__all__ = ("Problem", "openapi_document", "template_of")
+
+_REFERENCE = "#/components/schemas/{name}"
+_WRITE_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 421, 422, 429, 500, 503)
+_READ_PROBLEMS = (400, 401, 403, 404, 410, 421, 429, 500, 503)
+_PUBLIC_PROBLEMS = (400, 404, 429, 500, 503)
+
+_DESCRIPTION = f"""\
+Amounts are decimal strings. Times are UTC. Errors are RFC 9457 problems with stable codes, listed at `/problems`.
+
+**Writes** need an `Idempotency-Key`. The same key with the same body gets the same answer, also after a restart;
+the same key with another body is refused with 409. `JIL-Entry` names the journal entry that a write became
+(source/epoch/sequence) and `JIL-Finality` how final it is: `local` means durable at this node. A body has at most
+{BODY_BYTES_MAX} bytes.
+
+**421** means that another node owns what the request would change; the problem's `owner` and `address` say which.
+Row keys hold slashes: send them as `%2F` inside a path.
+"""
+
+
+class Problem(msgspec.Struct):
+    """RFC 9457. Some problems have more members, such as `owner` and `address`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    trace_id: str
+    field: str | None = None
+
+
+def template_of(path: str) -> str:
+    """The path as OpenAPI writes it: ``{name}`` without a kind."""
+    for name in path_names(path):
+        path = path.replace(f"{{{name}:path}}", f"{{{name}}}").replace(f"{{{name}:str}}", f"{{{name}}}")
+    return path
+
+
+def openapi_document(
+    modules: Iterable[Module], book: ProblemBook, node_paths: Mapping[str, Any], version: str
+) -> dict[str, Any]:
+    """``node_paths`` are the node's own addresses, already in OpenAPI's form."""
+    modules = list(modules)
+    types: list[Any] = [Problem]
+    for module in modules:
+        for write in module.writes:
+            types += (write.body, write.reply)
+        for query in module.queries:
+            types += (query.params, query.reply)
+    types = list(dict.fromkeys(types))
+    found, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    schemas = dict(zip(types, found, strict=True))
+
+    paths: dict[str, Any] = {path: dict(operations) for path, operations in node_paths.items()}
+    for module in modules:
+        for write in module.writes:
+            operation = _write_operation(module, write, schemas)
+            paths.setdefault(template_of(write.path), {})[write.method.lower()] = operation
+        for query in module.queries:
+            operation = _query_operation(module, query, schemas[query.reply])
+            paths.setdefault(template_of(query.path), {})["get"] = operation
+    for operations in paths.values():
+        for operation in operations.values():
+            _add_problems(operation)
+
+    used = _referenced({"paths": paths}, components)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "jilnode", "version": version, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "tags": [*({"name": module.name} for module in modules), {"name": "node"}],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": {name: schema for name, schema in components.items() if name in used},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "JWT signed with EdDSA or ES256; scopes in the claim `scope`, separated by spaces.",
+                }
+            },
+        },
+        "x-problem-codes": sorted(book.types),
+    }
+
+
+def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"schema": schemas[write.body]}
+    if write.example is not None:
+        body["example"] = msgspec.to_builtins(write.example)
+    return {
+        **_common(module, write.summary, write.description, write.scope),
+        "operationId": _operation_id(module, write.method, write.path),
+        "parameters": [
+            *_path_parameters(write.path),
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "Your own id of this request. Use it again to retry.",
+                "schema": {
+                    "type": "string",
+                    "pattern": "^[!-~]+$",
+                    "minLength": 1,
+                    "maxLength": IDEMPOTENCY_KEY_CHARS_MAX,
+                },
+                "example": "2f1c9a54-order-17",
+            },
+        ],
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {
+            str(write.status): {
+                "description": "Durable at this node.",
+                "headers": {
+                    "JIL-Entry": _header("source/epoch/sequence of the journal entry"),
+                    "JIL-Finality": _header("`local`: durable at this node"),
+                    "Idempotency-Replayed": _header("`true` when this is the answer to an earlier request"),
+                },
+                "content": _content(schemas[write.reply], write.reply_example),
+            }
+        },
+        "x-problems": _WRITE_PROBLEMS,
+    }
+
+
+def _query_operation(module: Module, query: Query, reply: Any) -> dict[str, Any]:
+    in_path = path_names(query.path)
+    (_,), components = msgspec.json.schema_components([query.params], ref_template=_REFERENCE)
+    schema = components[query.params.__name__]
+    parameters: list[dict[str, Any]] = _path_parameters(query.path, schema["properties"])
+    parameters += [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": kind}
+        for name, kind in schema["properties"].items()
+        if name not in in_path
+    ]
+    responses: dict[str, Any] = {
+        "200": {"description": "Committed state.", "content": _content(reply, query.reply_example)}
+    }
+    if query.etag is not None:
+        parameters.append({"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}})
+        responses["200"]["headers"] = {"ETag": _header("owner:epoch:sequence of the row")}
+        responses["304"] = {"description": "The row is still what If-None-Match says."}
+    return {
+        **_common(module, query.summary, query.description, query.scope),
+        "operationId": _operation_id(module, "GET", query.path),
+        "parameters": parameters,
+        "responses": responses,
+        "x-problems": _READ_PROBLEMS,
+    }
+
+
+def _common(module: Module, summary: str, description: str, scope: str) -> dict[str, Any]:
+    text = f"{description}\n\nScope: `{scope}`." if description else f"Scope: `{scope}`."
+    return {"tags": [module.name], "summary": summary, "description": text, "security": [{"bearer": []}]}
+
+
+def _path_parameters(path: str, schemas: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": (schemas or {}).get(name, {"type": "string"})}
+        for name in path_names(path)
+    ]
+
+
+def _add_problems(operation: dict[str, Any]) -> None:
+    """One shared form for every refusal, under each status that may come."""
+    statuses = operation.pop("x-problems", _PUBLIC_PROBLEMS)
+    content = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
+    for status in statuses:
+        operation["responses"].setdefault(str(status), {"description": "A problem.", "content": content})
+
+
+def _content(schema: Any, example: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": schema}
+    if example is not None:
+        content["example"] = msgspec.to_builtins(example)
+    return {"application/json": content}
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _operation_id(module: Module, method: str, path: str) -> str:
+    words = [part.strip("{}").partition(":")[0] for part in path.split("/") if part]
+    return "_".join((module.name, method.lower(), *words)).replace("-", "_")
+
+
+def _referenced(document: Any, components: Mapping[str, Any]) -> set[str]:
+    """Names of the schemas that ``document`` refers to, through other schemas too."""
+    found: set[str] = set()
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            reference = value.get("$ref")
+            if isinstance(reference, str):
+                name = reference.rpartition("/")[2]
+                if name not in found:
+                    found.add(name)
+                    waiting.append(components[name])
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return found

@@ -1,0 +1,31 @@
+"""W3C trace context: who asked for what, across nodes and in the log."""
+
+import re
+import secrets
+from collections.abc import Iterable
+
+__all__ = ("accepted", "new_trace_id", "trace_id_of")
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def accepted(traceparent: bytes | None) -> str | None:
+    """The header's value when it is valid. Anything else is ignored, as the standard says.
+
+    A request without one gets none for its entry: there is no trace to join, and the entry is 70 bytes shorter.
+    """
+    if traceparent is None or _TRACEPARENT.fullmatch(traceparent) is None:
+        return None
+    return traceparent.decode("ascii")
+
+
+def new_trace_id() -> str:
+    return secrets.token_hex(16)
+
+
+def trace_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The trace id that came with the request, or a new one."""
+    for name, value in headers:
+        if name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)) is not None:
+            return match.group(1).decode("ascii")
+    return new_trace_id()

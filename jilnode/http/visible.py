@@ -1,0 +1,113 @@
+"""Who sees what of an entry in the live stream: an auditor all of it, a subject the rows that are theirs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jilnode.http.auth import Principal
+from jilnode.kernel.entry import Entry, decode_header, rows_of
+from jilnode.kernel.rows import decode_row
+from jilnode.kernel.table import Table
+from jilnode.module import Module
+
+__all__ = ("AUDIT_SCOPE", "Filter", "SeenRow", "Seer", "StreamEntry")
+
+AUDIT_SCOPE = "audit"
+
+
+class Filter(NamedTuple):
+    """Empty = everything. A type may end in ``.*``."""
+
+    types: tuple[str, ...] = ()
+    sources: frozenset[str] = frozenset()
+    tables: frozenset[str] = frozenset()
+
+    def takes_type(self, kind: str) -> bool:
+        return not self.types or any(
+            kind == wanted or (wanted.endswith(".*") and kind.startswith(wanted[:-1])) for wanted in self.types
+        )
+
+
+class SeenRow(NamedTuple):
+    table: str
+    key: str
+    doc: bytes | None
+    subjects: frozenset[str]
+
+
+class StreamEntry(NamedTuple):
+    """An entry, decoded once for all clients."""
+
+    entry: Entry
+    type: str
+    timestamp: str
+    actor: str | None
+    rows: tuple[SeenRow, ...]
+
+    @property
+    def identity(self) -> bytes:
+        return b"%b/%d/%d" % (self.entry.source.encode(), self.entry.epoch, self.entry.sequence)
+
+
+class Seer:
+    """Knows, from the modules, whose a row is. A table of which no module says so is for auditors only."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self._tables: dict[str, Table[Any]] = {}
+        self._subjects: dict[str, Callable[[str, Any], tuple[str, ...]]] = {}
+        for module in modules:
+            self._tables.update({table.name: table for table in module.tables})
+            self._subjects.update(module.subject_of)
+
+    def opened(self, entry: Entry) -> StreamEntry:
+        header = decode_header(entry.header)
+        rows = tuple(SeenRow(table, key, doc, self._whose(table, key, doc)) for table, key, doc in rows_of(entry))
+        return StreamEntry(entry, header.type, header.timestamp, header.actor, rows)
+
+    def _whose(self, table: str, key: str, doc: bytes | None) -> frozenset[str]:
+        subjects = self._subjects.get(table)
+        declared = self._tables.get(table)
+        if doc is None or subjects is None or declared is None:
+            return frozenset()
+        try:
+            return frozenset(subjects(key, decode_row(doc, declared.row)))
+        except msgspec.MsgspecError:
+            # A row of a newer schema: nobody's but the auditors', until this node is upgraded.
+            return frozenset()
+
+    def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> bytes | None:
+        """The server-sent event for this client, or None when there is nothing in it for them."""
+        if wanted.sources and opened.entry.source not in wanted.sources:
+            return None
+        if not wanted.takes_type(opened.type):
+            return None
+        audits = AUDIT_SCOPE in principal.scopes
+        rows = [
+            row
+            for row in opened.rows
+            if (audits or principal.subject in row.subjects) and (not wanted.tables or row.table in wanted.tables)
+        ]
+        if not rows and (wanted.tables or not audits):
+            return None
+        event: dict[str, object] = {
+            "source": opened.entry.source,
+            "epoch": opened.entry.epoch,
+            "sequence": opened.entry.sequence,
+            "type": opened.type,
+            "timestamp": opened.timestamp,
+            "rows": [_row(row) for row in rows],
+        }
+        if audits:
+            event["header"] = msgspec.Raw(opened.entry.header)
+        elif opened.actor == principal.subject:
+            event["actor"] = opened.actor
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+            opened.identity,
+            opened.type.encode(),
+            msgspec.json.encode(event),
+        )
+
+
+def _row(row: SeenRow) -> Mapping[str, object]:
+    return {"table": row.table, "key": row.key, "doc": None if row.doc is None else msgspec.Raw(row.doc)}
