@@ -137,24 +137,17 @@ async def test_reopen_ends_its_own_former_session_that_lingers(
     store = await opened(PostgresStore(url, lock_wait_s=0.5))
     await store.commit(commit_of(0))
     former = writer_of(postgres, url)
-    # Stopped, it answers nobody and notices nothing, not even that its client has gone.
+    # While its statement waits for a lock, it doesn't notice that its client has gone.
     async with shares_locked(url):
-        blocker = PostgresStore(url)
-        commit = asyncio.create_task(_commit_with_patience(store))
-        await eventually(lambda: writer_of(postgres, url, "wait_event_type") == "Lock")
+        commit = await commit_that_waits(postgres, url, store, 1)
         commit.cancel()
         with pytest.raises(asyncio.CancelledError):
             await commit
-        await blocker.close()
         with pytest.raises(CommitUnknown):
             await store.commit(commit_of(2))
         await store.reopen()
         assert writer_of(postgres, url) != former
     assert await store.heads() == {SOURCE: (0, 1)}
-    await store.commit(commit_of(1, ONE_ROW))
-
-
-async def _commit_with_patience(store: Store) -> None:
     await store.commit(commit_of(1, ONE_ROW))
 
 
