@@ -117,7 +117,8 @@ class NodeApp(Litestar):
     async def _serve_routed(self, scope: Any, receive: Any, send: Any) -> None:
         started = time.perf_counter()
         status = 0
-        raw_path = scope.get("raw_path") or b""
+        # Some servers leave the query in it.
+        raw_path = (scope.get("raw_path") or b"").partition(b"?")[0]
         if b"%" in raw_path:
             scope["path"] = decoded_path(raw_path)
 

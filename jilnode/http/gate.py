@@ -116,7 +116,7 @@ class Gate:
             if rejected.status != _MISDIRECTED or not isinstance(address, str) or partly_done or HOP_HEADER in headers:
                 raise
             query = scope["query_string"]
-            target = scope["raw_path"] + (b"?" + query if query else b"")
+            target = scope["raw_path"].partition(b"?")[0] + (b"?" + query if query else b"")
             client = self._addresses.client(peer_of(scope), scope["headers"])
             return await self._forwarder.forward(address, scope["method"], target, headers, recorder.body, client)
 

@@ -237,6 +237,11 @@ def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -
     known = engine.sources.get(source)
     saved = None if known is None else known.copy()
     engine.state.begin(0, 0)
+    first = verified.entries[0].header
+    if first.sequence and (known is None or (known.epoch, known.size) != (first.epoch, first.sequence)):
+        raise Parked("out_of_step", f"entry {first.epoch}/{first.sequence} of {source} is not the next one here")
+    if not first.sequence and known is not None and known.size and known.epoch >= first.epoch:
+        raise Parked("out_of_step", f"epoch {first.epoch} of {source} has begun here")
     try:
         state = engine.touch_source(source)
         if state.epoch != verified.epoch:

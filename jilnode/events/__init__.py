@@ -1,0 +1,1 @@
+"""Events: how nodes tell each other what they did. ``README.md`` in this folder is the wire format."""

@@ -1,0 +1,399 @@
+"""The replicator: what other nodes wrote, verified, applied, exactly once.
+
+Records come from the bus in lanes. Each source's entries are gathered up to a seal, verified against what is known of
+the source, and handed to the writer. A source that breaks a rule is suspended with the evidence; one that rests on
+something not here yet is parked and accused of nothing; everybody else goes on. What a suspended source sends is kept
+raw, and reading resumes before the first record that is not applied, so that a release leaves no gap.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from jilnode.events.bus import Bus, Lane, Record
+from jilnode.events.feed import Feed
+from jilnode.events.record import SEAL_KIND, seal_of_record
+from jilnode.kernel.apply import Group, VerifiedGroup, verify
+from jilnode.kernel.engine import Engine
+from jilnode.kernel.entry import Entry, Seal, decode_header, decode_record, encode_record
+from jilnode.kernel.errors import Breach, CommitFailed, Parked
+from jilnode.kernel.ports import Store
+from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED, SourceState
+from jilnode.kernel.system import EVIDENCE, MARKS, PENDING, Evidence, Mark, PendingRecord
+from jilnode.kernel.writer import READ_ONLY, Writer
+from jilnode.limits import PAGE_ITEMS_MAX, PENDING_PER_SOURCE_MAX
+
+__all__ = ("MARK_PREFIX", "Replicator")
+
+logger = logging.getLogger("jilnode.replicator")
+
+MARK_PREFIX = "bus/"
+RECORDS_PER_RECEIVE = 4096
+OWN_HEADERS_KEPT = 10_000
+POSITION_INTERVAL_US = 1_000_000
+
+
+class Replicator:
+    """``trusted`` maps a source to the leaf hash of its genesis. ``run`` follows the bus until it is cancelled."""
+
+    def __init__(self, writer: Writer, store: Store, bus: Bus, network: str, trusted: Mapping[str, str]) -> None:
+        self._writer = writer
+        self._engine: Engine = writer.engine
+        self._store = store
+        self._bus = bus
+        self._network = network
+        self._trusted = trusted
+        self._feeds: dict[str, Feed] = {}
+        self._receipt = 0
+        self._positions: dict[Lane, list[tuple[int, str]]] = {}
+        """Per lane: (receipt, position after it), oldest first, of receipts not wholly applied."""
+        self._source_lanes: dict[str, set[Lane]] = {}
+        self._pending_counts: dict[str, int] = {}
+        self._written: dict[Lane, str] = {}
+        self._stored_us = 0
+        self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        """Headers that this node wrote lately: their echo comes back from the bus and must be the same."""
+        self.received: dict[Lane, str] = {}
+        """Position after the newest record that was looked at, per lane: what start-up compares with the bus's end."""
+        self.dead_letters = 0
+        self.progressed = asyncio.Event()
+
+        writer.listeners.append(self._remember_own)
+
+    def _remember_own(self, entries: list[Entry], seals: list[Seal]) -> None:
+        for entry in entries:
+            if entry.source == self._engine.source:
+                self._recent[(entry.epoch, entry.sequence)] = entry.header
+        while len(self._recent) > OWN_HEADERS_KEPT:
+            self._recent.popitem(last=False)
+
+    def stored_positions(self) -> dict[Lane, str]:
+        """Where each lane was when this database last said so."""
+        images = self._engine.caches[MARKS].images
+        return {
+            key.removeprefix(MARK_PREFIX).replace("~", "/"): image.row.value
+            for key, image in images.items()
+            if image is not None and key.startswith(MARK_PREFIX) and isinstance(image.row, Mark)
+        }
+
+    async def run(self) -> None:
+        while True:
+            batches = await self._bus.receive(RECORDS_PER_RECEIVE)
+            await self.take(batches)
+
+    async def take(self, batches: list[tuple[Lane, list[Record], str]]) -> None:
+        """Looks at one receipt: gathers, applies what is sealed, and stores how far reading may resume."""
+        self._receipt += 1
+        for lane, records, position in batches:
+            for record in records:
+                await self._sort(lane, record)
+            self._positions.setdefault(lane, []).append((self._receipt, position))
+        await self._apply_all()
+        for lane, _, position in batches:
+            self.received[lane] = position
+        self.progressed.set()
+        self.progressed.clear()
+        await self.store_positions()
+
+    # Gathering
+
+    async def _sort(self, lane: Lane, record: Record) -> None:
+        if record.kind == SEAL_KIND:
+            try:
+                seal = seal_of_record(record)
+            except Breach as breach:
+                await self._dead_letter(record, breach)
+                return
+            await self._gather(lane, record, seal.source, seal)
+        elif not record.kind.startswith("jil."):
+            try:
+                entry = decode_record(record.value)
+            except (msgspec.MsgspecError, ValueError) as error:
+                await self._dead_letter(record, Breach("unreadable", str(error)))
+                return
+            if entry.source != record.source:
+                await self._dead_letter(record, Breach("forged_source", f"{record.source} sent as {entry.source}"))
+                return
+            await self._gather(lane, record, entry.source, entry)
+
+    async def _gather(self, lane: Lane, record: Record, source: str, item: Entry | Seal) -> None:
+        known = self._engine.sources.get(source)
+        if known is not None and known.status == SUSPENDED:
+            await self._keep(source, record)
+            return
+        feed = self._feeds.setdefault(source, Feed(source))
+        epoch, size = (0, 0) if known is None else (known.epoch, known.size)
+        if isinstance(item, Seal):
+            if (item.epoch, item.size) > (epoch, size):
+                feed.seals = [*[seal for seal in feed.seals if (seal.epoch, seal.size) < (item.epoch, item.size)], item]
+            return
+        wanted = feed.next_position(epoch, size)
+        where = (item.epoch, item.sequence)
+        if source == self._engine.source and where >= wanted and self._writer.writable:
+            await self._fork(source, None, item, record)
+            return
+        if where == wanted or where == (wanted[0] + 1, 0):
+            if feed.held_at is None:
+                feed.held_at = self._receipt
+                self._source_lanes.setdefault(source, set()).add(lane)
+            feed.entries.append(item)
+            if feed.full:
+                breach = Breach("no_seal", "a commit's worth of entries came without a seal")
+                await self._suspend(source, breach, record)
+        elif where < wanted:
+            await self._compare(source, feed, item, record)
+        elif not await self._bus_redelivers(lane, source):
+            await self._suspend(source, Breach("gap", f"entry {where} where {wanted} belongs"), record)
+
+    async def _bus_redelivers(self, lane: Lane, source: str) -> bool:
+        """A gap in a lane that keeps order accuses the source; in one that may lose or reorder records, reading goes
+        back."""
+        if self._bus.ordered:
+            return False
+        feed = self._feeds[source]
+        feed.clear()
+        self._bus.rewind(lane, self._written.get(lane))
+        return True
+
+    async def _compare(self, source: str, feed: Feed, entry: Entry, record: Record) -> None:
+        """An entry that is here already: a duplicate, or the other half of a fork."""
+        where = (entry.epoch, entry.sequence)
+        if source == self._engine.source and self._recent.get(where) == entry.header:
+            return
+        waiting = [item for item in feed.entries if (item.epoch, item.sequence) == where]
+        here = waiting or await self._store.journal(source, entry.epoch, entry.sequence, 1)
+        if here and here[0].header != entry.header:
+            await self._fork(source, here[0], entry, record)
+
+    async def _fork(self, source: str, here: Entry | None, entry: Entry, record: Record) -> None:
+        breach = Breach("fork", f"two entries {entry.epoch}/{entry.sequence} of {source}")
+        if source == self._engine.source:
+            # Our own name on an entry that we did not write: a thief of the key, or a twin restored from a copy.
+            self._engine.alarms.append(breach.detail)
+            self._writer.state, self._writer.reason = READ_ONLY, f"{breach.detail}: somebody else wrote as this node"
+        await self._suspend(source, breach, record, other=b"" if here is None else encode_record(here))
+
+    # Applying
+
+    async def _apply_all(self) -> None:
+        """Applies what is sealed; a source that was applied may release others that wait for it, so until nothing
+        moves."""
+        moved = True
+        while moved:
+            moved = False
+            ready = [feed for feed in self._feeds.values() if feed.seals and feed.entries]
+            outcomes = await asyncio.gather(*[self._apply_feed(feed) for feed in ready])
+            moved = any(outcomes)
+
+    async def _apply_feed(self, feed: Feed) -> bool:
+        """Whether anything of the feed was applied. Merged first, since one seal covers many; alone if that is
+        refused."""
+        applied = False
+        for merged in (True, False):
+            groups = feed.groups(merged)
+            if not groups:
+                return applied
+            count, error = await self._apply_groups(feed.source, groups)
+            if count:
+                feed.drop(count)
+                applied = True
+            if error is None:
+                break
+            if not merged:
+                await self._refuse(feed, error)
+        if not feed.entries:
+            feed.held_at = None
+        return applied
+
+    async def _apply_groups(self, source: str, groups: list[Group]) -> tuple[int, Exception | None]:
+        """(entries applied, what stopped it). Groups are verified one behind the other and may share one commit."""
+        known = self._engine.sources.get(source)
+        projected = None if known is None else known.copy()
+        queued: list[tuple[VerifiedGroup, asyncio.Future[None]]] = []
+        error: Exception | None = None
+        for group in groups:
+            try:
+                verified = verify(group, projected, self._network, self._trusted, self._engine.registry)
+            except (Breach, Parked) as refused:
+                error = refused
+                break
+            if projected is None:
+                projected = SourceState(source)
+            projected.epoch, projected.frontier = verified.epoch, verified.frontier.copy()
+            projected.public_key, projected.zone = verified.public_key, verified.zone
+            queued.append((verified, self._writer.apply(verified)))
+        applied = 0
+        for verified, future in queued:
+            try:
+                await future
+            except (Breach, Parked, CommitFailed) as refused:
+                if error is None or applied == 0:
+                    error = refused
+                for _, other in queued:
+                    if not other.done():
+                        other.add_done_callback(_ignore)
+                break
+            applied += len(verified.entries)
+        return applied, error
+
+    async def _refuse(self, feed: Feed, error: Exception) -> None:
+        if isinstance(error, Breach):
+            group = feed.groups(False)[0]
+            await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
+        elif isinstance(error, Parked):
+            self._set_status(feed.source, PARKED, error.code, error.detail)
+
+    def _set_status(self, source: str, status: str, code: str, detail: str) -> None:
+        state = self._engine.sources.get(source)
+        if state is not None and (state.status, state.code) != (status, code):
+            state.status, state.code, state.detail = status, code, detail
+            logger.warning("a source is %s", status, extra={"source": source, "code": code, "detail": detail})
+
+    # Suspension and release
+
+    async def _suspend(
+        self,
+        source: str,
+        breach: Breach,
+        record: Record | None,
+        *,
+        other: bytes = b"",
+        evidence: list[Entry | Seal] | None = None,
+    ) -> None:
+        """Stops following ``source``, with what accuses it. Its records are kept from here on."""
+        feed = self._feeds.setdefault(source, Feed(source))
+        held: list[Record] = [_record_of(item) for item in (*feed.entries, *feed.seals)]
+        if record is not None:
+            held.append(record)
+        accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())
+        logger.error("a source is suspended", extra={"source": source, "code": breach.code, "detail": breach.detail})
+
+        def write(engine: Engine) -> None:
+            state = engine.touch_source(source)
+            state.status, state.code, state.detail = SUSPENDED, breach.code, breach.detail
+            now = engine.now_us()
+            engine.state[EVIDENCE].put(
+                f"{source}/{now:x}",
+                Evidence(
+                    source,
+                    breach.code,
+                    breach.detail,
+                    accused.decode(errors="backslashreplace"),
+                    other.decode(errors="backslashreplace"),
+                    now,
+                ),
+            )
+            for index, item in enumerate(held):
+                engine.state[PENDING].put(self._pending_key(source, index), _pending(source, item))
+
+        await self._until_written(write)
+        self._pending_counts[source] = self._pending_counts.get(source, 0) + len(held)
+        feed.clear()
+
+    def _pending_key(self, source: str, index: int) -> str:
+        return f"{source}/{self._pending_counts.get(source, 0) + index:012x}"
+
+    async def _keep(self, source: str, record: Record) -> None:
+        """A record of a suspended source: kept raw, up to a bound."""
+        if source not in self._pending_counts:
+            self._pending_counts[source] = await self._count_pending(source)
+        if self._pending_counts[source] >= PENDING_PER_SOURCE_MAX:
+            return
+        key = self._pending_key(source, 0)
+        self._pending_counts[source] += 1
+        await self._until_written(lambda engine: engine.state[PENDING].put(key, _pending(source, record)))
+
+    async def _count_pending(self, source: str) -> int:
+        return len(await self._pending_of(source))
+
+    async def _pending_of(self, source: str) -> list[tuple[str, PendingRecord]]:
+        found: list[tuple[str, PendingRecord]] = []
+        after: str | None = None
+        while True:
+            page = await self._store.page(PENDING, [("source", source)], after=after, limit=PAGE_ITEMS_MAX)
+            found += [(key, image.row) for key, image in page.items if isinstance(image.row, PendingRecord)]
+            if not page.more:
+                return found
+            after = page.items[-1][0]
+
+    async def release(self, source: str) -> None:
+        """An operator's word: follow the source again, from where it was left. What it sent meanwhile was kept."""
+        kept = await self._pending_of(source)
+
+        def write(engine: Engine) -> None:
+            state = engine.touch_source(source)
+            state.status, state.code, state.detail = FOLLOWING, "", ""
+            for key, _ in kept:
+                engine.state[PENDING].delete(key)
+
+        await self._until_written(write)
+        self._pending_counts[source] = 0
+        self._receipt += 1
+        for _, row in kept:
+            await self._sort("released", Record(row.kind, source, row.value.encode()))
+        await self._apply_all()
+
+    async def _until_written(self, write: Callable[[Engine], None]) -> None:
+        while True:
+            try:
+                await self._writer.write_local(write)
+                return
+            except CommitFailed:
+                await asyncio.sleep(0.1)
+
+    async def _dead_letter(self, record: Record, breach: Breach) -> None:
+        """Unreadable: to the dead letters with the reason; nobody else stops for it."""
+        self.dead_letters += 1
+        logger.error("a record is unreadable", extra={"source": record.source, "code": breach.code})
+        await self._bus.dead_letter(record, f"{breach.code}: {breach.detail}")
+
+    # Positions
+
+    async def store_positions(self, *, now: bool = False) -> None:
+        """The newest position of each lane before which everything is applied or kept. Only a hint, since duplicates
+        are harmless, so it is written once a second at most."""
+        clock_us = self._engine.clock.monotonic_us()
+        if not now and clock_us - self._stored_us < POSITION_INTERVAL_US:
+            return
+        moved: dict[Lane, str] = {}
+        for lane, receipts in self._positions.items():
+            held = [
+                feed.held_at
+                for source, feed in self._feeds.items()
+                if feed.held_at is not None and lane in self._source_lanes.get(source, ())
+            ]
+            first = min(held, default=self._receipt + 1)
+            done = [position for receipt, position in receipts if receipt < first]
+            if done:
+                moved[lane] = done[-1]
+                self._positions[lane] = [item for item in receipts if item[0] >= first]
+        moved = {lane: position for lane, position in moved.items() if self._written.get(lane) != position}
+        if not moved:
+            return
+
+        def write(engine: Engine) -> None:
+            for lane, position in moved.items():
+                engine.state[MARKS].put(MARK_PREFIX + lane.replace("/", "~"), Mark(position))
+
+        await self._until_written(write)
+        self._stored_us = clock_us
+        self._written.update(moved)
+
+
+def _pending(source: str, record: Record) -> PendingRecord:
+    return PendingRecord(source, record.kind, record.value.decode(errors="backslashreplace"))
+
+
+def _record_of(item: Entry | Seal) -> Record:
+    if isinstance(item, Seal):
+        return Record(SEAL_KIND, item.source, item.note.encode())
+    return Record(decode_header(item.header).type, item.source, encode_record(item))
+
+
+def _ignore(future: "asyncio.Future[None]") -> None:
+    """Its group came behind one that was refused; its own refusal says nothing new."""
+    if not future.cancelled():
+        future.exception()

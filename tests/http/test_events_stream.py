@@ -1,0 +1,222 @@
+"""The live stream: who sees what, resuming, overflow, and its end."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from jilnode.http.auth import Principal
+from jilnode.http.events_stream import EventStream, filter_of, position_of
+from jilnode.http.ports import Position
+from jilnode.http.visible import Filter, Seer
+from jilnode.kernel.errors import Rejected
+from tests.http.kit import MODULE, SOURCE, FakeFeed, app_of, bearer, client_of
+
+FAR = 4e9
+KESTREL = Principal("kestrel", frozenset({"events"}), FAR)
+AUDITOR = Principal("auditor", frozenset({"events", "audit"}), FAR)
+
+
+class Reader:
+    """A client of the stream without a server: takes what is sent, or refuses to."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.ended = False
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self.gone = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    async def send(self, message: Any) -> None:
+        await self.taking.wait()
+        if message["type"] == "http.response.body":
+            self.text += message["body"]
+            self.ended = not message["more_body"]
+        self._changed.set()
+
+    async def receive(self) -> Any:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def until(self, text: str) -> None:
+        async with asyncio.timeout(5):
+            while text.encode() not in self.text:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line[6:]) for line in self.text.decode().splitlines() if line.startswith("data: ")]
+
+    def numbers(self) -> list[int]:
+        return [event["sequence"] for event in self.events() if "sequence" in event]
+
+
+@contextlib.asynccontextmanager
+async def following(
+    feed: FakeFeed,
+    principal: Principal = KESTREL,
+    wanted: Filter = Filter(),  # noqa: B008 - an immutable value
+    start: Position | None = None,
+    live: bool = True,
+    **options: Any,
+) -> AsyncIterator[tuple[Reader, EventStream]]:
+    stream = options.pop("stream", None) or EventStream(feed, Seer([MODULE]), **options)
+    reader = Reader()
+    task = asyncio.create_task(stream.serve(reader.receive, reader.send, principal, wanted, start, live))
+    if live:
+        await reader.until("heartbeat")
+        while not feed.queues:
+            await asyncio.sleep(0)
+    yield reader, stream
+    reader.gone.set()
+    reader.taking.set()
+    async with asyncio.timeout(5):
+        await task
+    assert stream.clients == 0
+
+
+async def test_a_subject_sees_only_what_is_theirs() -> None:
+    feed = FakeFeed()
+    async with following(feed) as (mine, stream), following(feed, AUDITOR, stream=stream) as (audit, _):
+        feed.add("heron", "secret")
+        feed.add("kestrel", "mine")
+        await mine.until("mine")
+        await audit.until("mine")
+        assert mine.numbers() == [1]
+        assert b"secret" not in mine.text
+        (event,) = mine.events()
+        assert event["rows"] == [
+            {"table": "notes.note", "key": f"{SOURCE}/1", "doc": {"holder": "kestrel", "text": "mine"}}
+        ]
+        assert (event["actor"], "header" in event) == ("kestrel", False)
+        assert b"id: ch-zug-01/0/1\nevent: notes.note.posted\n" in mine.text
+        assert audit.numbers() == [0, 1]
+        assert audit.events()[0]["header"]["actor"] == "heron"
+    assert feed.queues == []
+
+
+async def test_resuming_has_no_gap_and_no_double() -> None:
+    feed = FakeFeed()
+    for number in range(1200):
+        feed.add("kestrel", f"t{number}")
+    original = feed.after
+
+    async def after(position: Position | None, limit: int) -> Any:
+        # Something happens between the last page and joining the live clients, and is in both.
+        page = await original(position, limit)
+        if len(page) < limit and len(feed.journal) < 1203:
+            feed.add("kestrel", f"t{len(feed.journal)}")
+        return page
+
+    feed.after = after  # type: ignore[method-assign]
+    async with following(feed, start=(SOURCE, 0, 99), live=False) as (reader, _):
+        await reader.until('"t1202"')
+        feed.add("kestrel", "last")
+        await reader.until("last")
+        assert reader.numbers() == list(range(100, 1204))
+
+
+async def test_from_the_start_and_filters() -> None:
+    feed = FakeFeed()
+    feed.add("kestrel", "a")
+    feed.add("kestrel", "b", kind="notes.note.changed")
+    feed.add("kestrel", "c", kind="other.thing.done")
+    for wanted, numbers in (
+        (filter_of("notes.*", "", ""), [0, 1]),
+        (filter_of("notes.note.changed,other.thing.done", "", ""), [1, 2]),
+        (filter_of("", "sg-mas-01", ""), []),
+        (filter_of("", "", "notes.note"), [0, 1, 2]),
+        (filter_of("", "", "notes.other"), []),
+    ):
+        async with following(feed, wanted=wanted, live=False) as (reader, _):
+            while not feed.queues:
+                await asyncio.sleep(0)
+            assert reader.numbers() == numbers
+
+
+async def test_a_slow_client_is_dropped_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jilnode.http.events_stream.STREAM_QUEUE_MAX", 4)
+    feed = FakeFeed()
+    async with following(feed) as (slow, stream), following(feed, stream=stream) as (quick, _):
+        slow.taking.clear()
+        for number in range(20):
+            feed.add("kestrel", f"t{number}.")
+            await quick.until(f"t{number}.")
+        slow.taking.set()
+        await slow.until("event: overflow")
+        assert slow.ended
+        assert quick.numbers() == list(range(20))
+        assert not quick.ended
+
+
+async def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jilnode.http.events_stream.SEND_TIMEOUT_S", 0.01)
+    feed = FakeFeed()
+    stream = EventStream(feed, Seer([MODULE]))
+    reader = Reader()
+    task = asyncio.create_task(stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True))
+    await reader.until("heartbeat")
+    while not feed.queues:
+        await asyncio.sleep(0)
+    reader.taking.clear()
+    feed.add("kestrel", "a")
+    async with asyncio.timeout(5):
+        await task
+    assert stream.clients == 0
+
+
+async def test_when_the_feed_runs_over_everybody_resumes() -> None:
+    feed = FakeFeed()
+    async with following(feed) as (reader, _):
+        feed.queues[0].put_nowait(None)
+        await reader.until("event: overflow")
+
+
+async def test_heartbeats_and_the_end_of_a_token() -> None:
+    now = [0.0]
+    feed = FakeFeed()
+    principal = Principal("kestrel", frozenset({"events"}), 10)
+    async with following(feed, principal, heartbeat_s=0.01, clock=lambda: now[0]) as (reader, _):
+        await reader.until(": heartbeat\n\n: heartbeat\n\n: heartbeat\n\n")
+        now[0] = 10
+        await reader.until("event: token_expired")
+
+
+async def test_closing() -> None:
+    feed = FakeFeed()
+    async with following(feed) as (reader, stream):
+        stream.close()
+        await reader.until("event: closing")
+        with pytest.raises(Rejected, match="stream_full"):
+            await stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True)
+
+
+async def test_clients_are_bounded() -> None:
+    feed = FakeFeed()
+    async with following(feed, clients_max=1) as (reader, stream):
+        with pytest.raises(Rejected, match="stream_full"):
+            await stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True)
+
+
+async def test_what_the_address_refuses() -> None:
+    feed = FakeFeed()
+    feed.add("kestrel", "a")
+    async with client_of(app_of(events=feed)) as client:
+        assert (await client.get("/v1/events")).status_code == 401
+        assert (await client.get("/v1/events", headers=bearer(scopes="notes.read"))).status_code == 403
+        bad = await client.get("/v1/events", headers={**bearer(), "Last-Event-ID": "x"})
+        assert (bad.status_code, bad.json()["field"]) == (400, "/Last-Event-ID")
+        gone = await client.get("/v1/events?after=ch-zug-01/0/77", headers=bearer())
+        assert (gone.status_code, gone.json()["code"]) == (410, "position_gone")
+        assert (await client.get("/v1/events?kind=x", headers=bearer())).status_code == 400
+
+
+def test_positions() -> None:
+    assert position_of("ch-zug-01/0/12") == ("ch-zug-01", 0, 12)
+    for text in ("", "ch-zug-01/0", "ch-zug-01/0/-1", "CH/0/1", "a/b/c/d", "ch-zug-01/0/" + "9" * 30):
+        with pytest.raises(Rejected):
+            position_of(text)

@@ -1,0 +1,196 @@
+"""The real server on loopback: bounds that only show on a socket, TLS, and a clean end."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from jilnode.http.protocol import Bounds
+from jilnode.http.server import HttpServer
+from jilnode.limits import BODY_BYTES_MAX
+from tests.http.kit import FakeFeed, FakeWriter, app_of, token
+
+AUTHORIZATION = f"Authorization: Bearer {token()}\r\n"
+HEAD = f"POST /v1/notes HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}Idempotency-Key: k\r\nContent-Type: application/json\r\n"
+
+
+@contextlib.asynccontextmanager
+async def served(bounds: Bounds | None = None, **options: object) -> AsyncIterator[HttpServer]:
+    server = HttpServer(app_of(**options), "127.0.0.1", 0, bounds=bounds, drain_s=2)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def ask(server: HttpServer, *pieces: str | bytes) -> bytes:
+    """Everything that the server says until it closes the connection, or has answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            writer.write(piece.encode() if isinstance(piece, str) else piece)
+            await writer.drain()
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(8):
+            answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+CLOSE = "Connection: close\r\n"
+
+
+async def test_a_write_and_a_read() -> None:
+    async with served() as server:
+        body = '{"text":"hello"}'
+        answer = await ask(server, HEAD, CLOSE, f"Content-Length: {len(body)}\r\n\r\n", body)
+        assert status(answer) == 201
+        assert b'"note":"ch-zug-01/1"' in answer
+        answer = await ask(server, f"GET /v1/notes/ch-zug-01%2F1 HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}{CLOSE}\r\n")
+        assert status(answer) == 200
+
+
+async def test_headers_that_are_too_large() -> None:
+    async with served(Bounds(header_bytes=4096)) as server:
+        one = f"GET /healthz HTTP/1.1\r\nHost: n\r\nX: {'a' * 5000}\r\n\r\n"
+        many = "GET /healthz HTTP/1.1\r\nHost: n\r\n" + "".join(f"X-{n}: a\r\n" for n in range(500)) + "\r\n"
+        path = f"GET /{'a' * 5000} HTTP/1.1\r\nHost: n\r\n\r\n"
+        endless = "GET /healthz HTTP/1.1\r\nHost: n\r\nX: " + "a" * 5000
+        for request in (one, many, path, endless):
+            answer = await ask(server, request)
+            assert (status(answer), b"headers_too_large" in answer) == (431, True)
+        large_body = '{"text":"' + "a" * 90 + '"' + " " * 10_000 + "}"
+        answer = await ask(server, HEAD, CLOSE, f"Content-Length: {len(large_body)}\r\n\r\n", large_body)
+        assert status(answer) == 201
+
+
+async def test_a_body_without_a_length_is_bounded_too() -> None:
+    writer = FakeWriter()
+    async with served(writer=writer) as server:
+        piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
+        answer = await ask(server, HEAD, "Transfer-Encoding: chunked\r\n\r\n", *[piece] * (BODY_BYTES_MAX // 65536 + 1))
+        assert (status(answer), b"body_too_large" in answer) == (413, True)
+        answer = await ask(server, HEAD, "Content-Length: 10485760\r\n\r\n")
+        assert (status(answer), b"body_too_large" in answer) == (413, True)
+        assert writer.submissions == []
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "NONSENSE\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: n\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: n\r\nContent-Length: x\r\n\r\n",
+        "POST /v1/notes HTTP/1.1\r\nHost: n\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /h\x00 HTTP/1.1\r\nHost: n\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: n\r\nX: a\x00b\r\n\r\n",
+        "\x16\x03\x01\x02\x00",
+    ],
+)
+async def test_what_is_not_http_is_refused(request_text: str) -> None:
+    async with served() as server:
+        answer = await ask(server, request_text)
+        assert (status(answer), b'"code":"bad_request"' in answer) == (400, True)
+
+
+async def test_slow_clients_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jilnode.http.server.SWEEP_INTERVAL_S", 0.05)
+    writer = FakeWriter()
+    async with served(Bounds(header_s=0.2, request_s=0.4), writer=writer) as server:
+        silent = ask(server)
+        in_headers = ask(server, "GET /healthz HTTP/1.1\r\nHos")
+        in_body = ask(server, HEAD, "Content-Length: 100\r\n\r\n", '{"te')
+        for answer in await asyncio.gather(silent, in_headers, in_body):
+            assert (status(answer), b"request_timeout" in answer) == (408, True)
+        assert writer.submissions == []
+
+
+async def test_an_idle_connection_between_requests_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jilnode.http.server.SWEEP_INTERVAL_S", 0.05)
+    async with served(Bounds(header_s=0.15, request_s=0.15)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(2):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.4)
+        writer.close()
+
+
+async def test_connections_are_bounded() -> None:
+    async with served(Bounds(connections=2)) as server:
+        open_ones = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        answer = await ask(server)
+        assert (status(answer), b"too_many_connections" in answer, b"retry-after: 5" in answer) == (503, True, True)
+        for _, writer in open_ones:
+            writer.close()
+            await writer.wait_closed()
+        for _ in range(100):
+            answer = await ask(server, f"GET /healthz HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n")
+            if status(answer) == 200:
+                break
+        assert status(answer) == 200
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with served() as server:
+        requests = "".join(
+            HEAD.replace("Idempotency-Key: k", f"Idempotency-Key: k{number}")
+            + ("" if number < 2 else CLOSE)
+            + 'Content-Length: 12\r\n\r\n{"text":"%d"}' % number
+            for number in range(3)
+        )
+        answer = await ask(server, requests)
+        assert [answer.find(b'"text":"%d"' % number) for number in range(3)] == sorted(
+            answer.find(b'"text":"%d"' % number) for number in range(3)
+        )
+        assert answer.count(b"HTTP/1.1 201") == 3
+
+
+async def test_stop_ends_streams_first_and_finishes_requests() -> None:
+    feed = FakeFeed()
+    server = HttpServer(app_of(events=feed), "127.0.0.1", 0, drain_s=5)
+    await server.start()
+    stream = asyncio.create_task(ask(server, f"GET /v1/events HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}\r\n"))
+    while not feed.queues:
+        await asyncio.sleep(0.01)
+    started = asyncio.get_running_loop().time()
+    await server.stop()
+    assert asyncio.get_running_loop().time() - started < 2
+    assert b"event: closing" in await stream
+    with pytest.raises(OSError, match="refused|Connect call failed"):
+        await asyncio.open_connection("127.0.0.1", server.port)
+
+
+async def test_a_taken_port_is_an_error_not_an_exit() -> None:
+    async with served() as server:
+        second = HttpServer(app_of(), "127.0.0.1", server.port)
+        with pytest.raises(OSError, match="in use"):
+            await second.start()
+        await second.stop()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    server = HttpServer(app_of(), "127.0.0.1", 0, certificate_file=str(chain), key_file=str(key), drain_s=2)
+    await server.start()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+    writer.write(f"GET /livez HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n".encode())
+    assert status(await reader.read()) == 200
+    writer.close()
+    await server.stop()
