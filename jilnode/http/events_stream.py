@@ -76,6 +76,7 @@ class EventStream:
         self._open = 0
         self._clients: set[_Client] = set()
         self._pump: asyncio.Task[None] | None = None
+        self._queue: asyncio.Queue[Entry | None] | None = None
         self._closing = False
 
     @property
@@ -219,32 +220,31 @@ class EventStream:
     def _join(self, client: _Client) -> None:
         self._clients.add(client)
         if self._pump is None:
-            self._pump = asyncio.create_task(self._distribute(), name="event stream")
+            # Subscribed at once, not when the task first runs: the caller reads the journal next, and there must be no gap.
+            self._queue = self._feed.subscribe()
+            self._pump = asyncio.create_task(self._distribute(self._queue), name="event stream")
 
     def _leave(self, client: _Client) -> None:
         self._clients.discard(client)
-        if not self._clients and self._pump is not None:
+        if not self._clients and self._pump is not None and self._queue is not None:
             self._pump.cancel()
-            self._pump = None
+            self._feed.unsubscribe(self._queue)
+            self._pump = self._queue = None
 
-    async def _distribute(self) -> None:
+    async def _distribute(self, queue: asyncio.Queue[Entry | None]) -> None:
         """Runs while there are clients: without one, the stream costs the node nothing."""
-        queue = self._feed.subscribe()
-        try:
-            while True:
-                entry = await queue.get()
-                if entry is None:
-                    for client in self._clients:
-                        client.end("overflow")
-                    continue
-                opened = self._seer.opened(entry)
+        while True:
+            entry = await queue.get()
+            if entry is None:
                 for client in self._clients:
-                    try:
-                        client.queue.put_nowait(opened)
-                    except asyncio.QueueFull:
-                        client.end("overflow")
-        finally:
-            self._feed.unsubscribe(queue)
+                    client.end("overflow")
+                continue
+            opened = self._seer.opened(entry)
+            for client in self._clients:
+                try:
+                    client.queue.put_nowait(opened)
+                except asyncio.QueueFull:
+                    client.end("overflow")
 
 
 def position_of(text: str) -> Position:

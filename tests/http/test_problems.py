@@ -19,7 +19,9 @@ HEADERS = {"Idempotency-Key": "k", "Content-Type": "application/json"}
 async def test_every_code_has_one_form_and_a_page(client: Client, writer: FakeWriter, kind: object) -> None:
     assert kind in CORE_PROBLEMS
     code, title, status, _ = kind  # type: ignore[misc]
-    writer.refusal = Rejected(code, "why", status=status, field="/x", retry_after_s=7, extra={"owner": "o", "status": 1})
+    writer.refusal = Rejected(
+        code, "why", status=status, field="/x", retry_after_s=7, extra={"owner": "o", "status": 1}
+    )
     answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
     problem = answer.json()
     assert len(problem.pop("trace_id")) == 32

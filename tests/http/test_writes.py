@@ -95,7 +95,9 @@ BAD_BODIES = [
 
 
 @pytest.mark.parametrize(("body", "code", "field"), BAD_BODIES, ids=[body[:30] for body, _, _ in BAD_BODIES])
-async def test_a_bad_body_is_refused(client: Client, writer: FakeWriter, body: bytes, code: str, field: str | None) -> None:
+async def test_a_bad_body_is_refused(
+    client: Client, writer: FakeWriter, body: bytes, code: str, field: str | None
+) -> None:
     answer = await post(client, body)
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem.get("field")) == (400, code, field)
@@ -103,9 +105,7 @@ async def test_a_bad_body_is_refused(client: Client, writer: FakeWriter, body: b
 
 
 async def test_a_deep_pointer(client: Client) -> None:
-    answer = await client.post(
-        "/v1/notes/batch", content=b'{"notes":[{"text":"a"},{"text":7}]}', headers=headers()
-    )
+    answer = await client.post("/v1/notes/batch", content=b'{"notes":[{"text":"a"},{"text":7}]}', headers=headers())
     assert answer.json()["field"] == "/notes/1/text"
 
 
@@ -214,7 +214,11 @@ async def test_both_ways_answer_alike() -> None:
         writer = FakeWriter()
         answers: list[tuple[int, list[tuple[str, str]], Any]] = []
         async with client_of(app_of(writer, fast_path=fast)) as client:
-            for refusal in (None, Rejected("misdirected", "there", status=421, extra={"owner": "sg-mas-01"}), KeyError()):
+            for refusal in (
+                None,
+                Rejected("misdirected", "there", status=421, extra={"owner": "sg-mas-01"}),
+                KeyError(),
+            ):
                 writer.refusal = refusal
                 for body, sent in requests:
                     answer = await client.post("/v1/notes", content=body, headers=sent)
