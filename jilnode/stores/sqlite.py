@@ -30,8 +30,8 @@ __all__ = ("SqliteStore",)
 _READERS = 4
 _CACHE_KIBIBYTES = 64 * 1024
 _CHECKPOINT_PAGES = 4000
-"""16 MiB of log before its pages go to their places, many of them once for several commits. With SQLite's own 1000 pages
-a batch of 200 transfers costs nearly twice as much."""
+"""16 MiB of log before its pages go to their places, many of them once for several commits. With SQLite's own 1000
+pages a batch of 200 transfers costs nearly twice as much."""
 
 
 class _Session:
