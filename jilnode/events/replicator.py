@@ -265,7 +265,7 @@ class Replicator:
     ) -> None:
         """Stops following ``source``, with what accuses it. Its records are kept from here on."""
         feed = self._feeds.setdefault(source, Feed(source))
-        held: list[Record] = [_record_of(item) for item in (*feed.entries, *feed.seals)]
+        held = [_record_of(entry) for entry in feed.entries] + [_record_of(seal) for seal in feed.seals]
         if record is not None:
             held.append(record)
         accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())

@@ -1,17 +1,41 @@
 """The state digest: a drift alarm between honest nodes, not a proof.
 
-Sum modulo 2^256 over a source's rows of SHA-256 over the length-prefixed (8 bytes, big endian) table, key, owner,
-epoch, sequence (decimal text) and doc. A sum, so that a changed row costs one subtraction and one addition, whatever
-the number of rows.
+Sum modulo 2^256 over a source's rows of SHA-256 over the length-prefixed (8 bytes, big endian) table, key, owner, epoch,
+sequence (decimal text) and doc. A sum, so that a changed row costs one subtraction and one addition, whatever the
+number of rows.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 
 __all__ = ("MODULUS", "row_mark")
 
 MODULUS = 1 << 256
+_LENGTHS = tuple(length.to_bytes(8, "big") for length in range(8192))
+
+
+@lru_cache(maxsize=4096)
+def _prefixed(text: str) -> bytes:
+    """For what recurs: table names, owners, epochs."""
+    data = text.encode()
+    return _LENGTHS[len(data)] + data
 
 
 def row_mark(table: str, key: str, owner: str, epoch: int, sequence: int, doc: bytes) -> int:
-    parts = (table.encode(), key.encode(), owner.encode(), b"%d" % epoch, b"%d" % sequence, doc)
-    return int.from_bytes(sha256(b"".join([len(part).to_bytes(8, "big") + part for part in parts])).digest(), "big")
+    key_bytes = key.encode()
+    number = b"%d" % sequence
+    length = len(doc)
+    data = b"".join(
+        (
+            _prefixed(table),
+            _LENGTHS[len(key_bytes)],
+            key_bytes,
+            _prefixed(owner),
+            _prefixed(str(epoch)),
+            _LENGTHS[len(number)],
+            number,
+            _LENGTHS[length] if length < 8192 else length.to_bytes(8, "big"),
+            doc,
+        )
+    )
+    return int.from_bytes(sha256(data).digest(), "big")

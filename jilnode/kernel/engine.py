@@ -425,7 +425,7 @@ class Engine:
     def seal(self, now_us: int) -> Commit:
         """Ends the batch: digests, one seal when this node wrote, one head row for each source touched, coalesced
         rows."""
-        self.fold_digests()
+        self.fold_digests(last_of_batch=True)
         entries, seals = self._entries, self._seals
         if any(entry.source == self.source for entry in entries) and not any(
             seal.source == self.source for seal in seals
@@ -470,24 +470,34 @@ class Engine:
         self.keys.fill(commit, now_us)
         return commit
 
-    def fold_digests(self) -> None:
-        """Brings every source's digest up to the rows as they are now; called again, it counts only what changed
-        since."""
+    def fold_digests(self, *, last_of_batch: bool = False) -> None:
+        """Brings every source's digest up to the rows as they are now; called again, it counts only what changed since."""
         counted = self._counted
+        deltas: dict[str, int] = {}
         for table, cache in self.caches.items():
-            if table.local:
+            before_of = cache.before
+            if table.local or not before_of:
                 continue
-            name = table.name
-            for key, before in cache.before.items():
-                last = counted.get((cache, key), before)
-                image = cache.images[key]
+            name, images = table.name, cache.images
+            for key, before in before_of.items():
+                last = counted.get((cache, key), before) if counted else before
+                image = images[key]
                 if image is last:
                     continue
-                counted[(cache, key)] = image
-                for sign, item in ((-1, last), (1, image)):
-                    if item is not None:
-                        mark = row_mark(name, key, item.owner, item.epoch, item.sequence, item.doc)
-                        self.sources[item.owner].add_digest(sign * mark)
+                if last is not None:
+                    mark = row_mark(name, key, last.owner, last.epoch, last.sequence, last.doc)
+                    deltas[last.owner] = deltas.get(last.owner, 0) - mark
+                if image is not None:
+                    mark = row_mark(name, key, image.owner, image.epoch, image.sequence, image.doc)
+                    deltas[image.owner] = deltas.get(image.owner, 0) + mark
+        for owner, delta in deltas.items():
+            self.sources[owner].add_digest(delta)
+        if last_of_batch:
+            return
+        for cache in self.caches.values():
+            if not cache.spec.local:
+                for key in cache.before:
+                    counted[(cache, key)] = cache.images[key]
 
     def confirm(self) -> tuple[list[Entry], list[Seal]]:
         """The commit is durable. Returns what it added to the journal."""

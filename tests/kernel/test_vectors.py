@@ -1,0 +1,126 @@
+"""The wire format's vectors, checked by code that shares nothing with the kernel: what the wire page says is enough."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from tests.kit.vectors import make
+
+FOLDER = Path(__file__).resolve().parents[2] / "jilnode/events/vectors"
+
+
+def load(name: str):
+    return json.loads((FOLDER / name).read_text())
+
+
+def records():
+    return [json.loads(line) for line in (FOLDER / "journal.jsonl").read_text().splitlines()]
+
+
+def slice_header(value: str) -> str:
+    """The header's exact text: from after ``{"header":`` up to where its braces close, strings skipped."""
+    start = len('{"header":')
+    depth, quoted, index = 0, False, start
+    while True:
+        character = value[index]
+        if quoted:
+            if character == "\\":
+                index += 1
+            elif character == '"':
+                quoted = False
+        elif character == '"':
+            quoted = True
+        elif character == "{":
+            depth += 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0:
+                return value[start : index + 1]
+        index += 1
+
+
+def leaf(header: str) -> bytes:
+    return hashlib.sha256(b"\x00" + header.encode()).digest()
+
+
+def merkle_root(leaves: list[bytes]) -> bytes:
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    middle = 1
+    while middle * 2 < len(leaves):
+        middle *= 2
+    return hashlib.sha256(b"\x01" + merkle_root(leaves[:middle]) + merkle_root(leaves[middle:])).digest()
+
+
+async def test_the_code_still_writes_the_vectors():
+    for name, content in (await make()).items():
+        assert (FOLDER / name).read_text() == content, f"{name}: a wire format can't change"
+
+
+def test_leaves_sections_and_roots():
+    tree = load("tree.json")
+    headers = [slice_header(record["value"]) for record in records() if record["type"] == "jil.entry"]
+    assert [leaf(header).hex() for header in headers] == tree["leaf_hashes"]
+    for size in range(len(headers) + 1):
+        assert merkle_root([leaf(header) for header in headers[:size]]).hex() == tree["roots_by_size"][size]
+    for record in records():
+        if record["type"] != "jil.entry":
+            continue
+        value = record["value"]
+        header_text = slice_header(value)
+        header = json.loads(header_text)
+        for name, reference in header["sections"].items():
+            start = value.index(f'"{name}":', len(header_text) + len('{"header":')) + len(f'"{name}":')
+            section = value.encode()[len(value[:start].encode()) :][: reference["length"]]
+            assert hashlib.sha256(b"jil/section/v1\x00" + section).hexdigest() == reference["hash"]
+
+
+def test_seals():
+    tree = load("tree.json")
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(tree["public_key"]))
+    seals = [record["value"] for record in records() if record["type"] == "jil.seal"]
+    assert seals
+    for note in seals:
+        text, signature = note.split("\n\n")
+        origin, size, root = text.split("\n")
+        assert origin == tree["origin"]
+        assert base64.b64decode(root).hex() == tree["roots_by_size"][int(size)]
+        dash, name, blob = signature.strip("\n").split(" ")
+        assert (dash, name) == ("—", origin)
+        data = base64.b64decode(blob)
+        wanted = hashlib.sha256(origin.encode() + b"\n\x01" + bytes.fromhex(tree["public_key"])).digest()[:4]
+        assert data[:4] == wanted
+        assert data[:4].hex() == tree["key_id"]
+        key.verify(data[4:], f"{text}\n".encode())
+
+
+def test_state_digest():
+    state = load("digest.json")
+    total = 0
+    for row in state["rows"]:
+        parts = [row[name] for name in ("table", "key", "owner")]
+        parts += [str(row["epoch"]), str(row["sequence"]), row["doc"]]
+        data = b"".join(len(part.encode()).to_bytes(8, "big") + part.encode() for part in parts)
+        mark = hashlib.sha256(data).hexdigest()
+        assert mark == row["mark"]
+        total = (total + int(mark, 16)) % 2**256
+    assert f"{total:064x}" == state["state_digest"]
+
+
+@pytest.mark.parametrize("field", ["event_id", "timestamp", "sections"])
+def test_header_fields_stand_in_wire_order(field):
+    order = [
+        *("event_id", "network", "source_id", "epoch", "sequence", "topic", "type", "timestamp", "actor", "cause"),
+        *("outcome", "command", "schema", "min_reader", "sections", "traceparent", "evidence"),
+    ]
+    for record in records():
+        if record["type"] == "jil.entry":
+            names = list(json.loads(slice_header(record["value"])))
+            assert names == [name for name in order if name in names]
+            assert field in names
