@@ -80,7 +80,8 @@ class Page(NamedTuple):
 class Store(Protocol):
     """One node's database. ``open`` takes the writer's lock, migrates, and creates the tables' SQL.
 
-    Raises ``WrongDatabase`` (another node's, newer than this program, or unsafe settings), ``LockLost``.
+    Raises ``WrongDatabase`` (another node's, newer than this program, or unsafe settings), ``LockLost``. Everything but
+    ``commit`` raises ``ConnectionError`` while the database can't be reached.
     """
 
     async def open(self, source: str, tables: Sequence[Table[Any]]) -> None: ...
@@ -91,10 +92,11 @@ class Store(Protocol):
         """Durable when it returns. Raises ``CommitFailed`` (nothing is there), ``CommitUnknown``, ``LockLost``."""
 
     async def reopen(self) -> None:
-        """After ``CommitUnknown``: a fresh session takes the lock anew, which proves that the old one has ended."""
+        """After ``CommitUnknown``: a fresh session takes the lock anew, which proves that the old one has ended. Tries once, for
+        a bounded time: call it again after ``ConnectionError``."""
 
     async def load(self, wanted: Wanted) -> Loaded:
-        """On the writer's own session, never while a commit is in flight."""
+        """On the writer's own session, never while a commit is in flight. After ``ConnectionError``: ``reopen``."""
 
     async def resident(self, table: Table[Any]) -> dict[str, Image]:
         """Every row of a table, for start-up."""

@@ -66,7 +66,9 @@ class PostgresSession:
             "jit": "off",
             "lock_timeout": str(max(1, int(lock_wait_s * 1000))),
             # The batch's statement is planned once, not on every commit; and a plan made while a table was still small
-            # must not scan it when it has grown.
+            # must not read the whole of it when it has grown.
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
             "enable_seqscan": "off",
             "plan_cache_mode": "force_generic_plan",
             # The session of a machine that has vanished ends, and with it its lock, within half a minute.

@@ -1,6 +1,7 @@
 """Every question a store is asked, over any session: the writer's own, or one of those beside it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from jilnode.kernel.entry import Entry, Seal
@@ -208,10 +209,11 @@ class Queries:
         hashes += hashes[-1:] * ((1 << (len(hashes) - 1).bit_length()) - len(hashes))
         marks = ", ".join([f"${number + 1}" for number in range(len(hashes))])
         records = await self._session.fetch(
-            f"select {_ENTRY} from journal j where key_hash in ({marks}) order by source, epoch, sequence",
+            f"select {_ENTRY} from journal j where key_hash in ({marks})",
             *hashes,
         )
-        return [entry_of(*record) for record in records]
+        # Sorted here: asked for an order, PostgreSQL may walk the whole journal in it.
+        return [entry_of(*record) for record in sorted(records, key=_entry_key)]
 
     async def _entries(self, keys: Collection[EntryKey]) -> list[Entry]:
         records = await self._session.fetch(
@@ -240,6 +242,9 @@ class Queries:
             *self._dialect.pack_entries(list(keys)),
         )
         return {(source, epoch, sequence): text.encode() for source, epoch, sequence, text in records}
+
+
+_entry_key = itemgetter(0, 1, 2)
 
 
 def _columns(shape: Shape) -> str:
