@@ -92,8 +92,8 @@ class Store(Protocol):
         """Durable when it returns. Raises ``CommitFailed`` (nothing is there), ``CommitUnknown``, ``LockLost``."""
 
     async def reopen(self) -> None:
-        """After ``CommitUnknown``: a fresh session takes the lock anew, which proves that the old one has ended. Tries once, for
-        a bounded time: call it again after ``ConnectionError``."""
+        """After ``CommitUnknown``: a fresh session takes the lock anew, which proves that the old one has ended. Tries
+        once, for a bounded time: call it again after ``ConnectionError``."""
 
     async def load(self, wanted: Wanted) -> Loaded:
         """On the writer's own session, never while a commit is in flight. After ``ConnectionError``: ``reopen``."""
