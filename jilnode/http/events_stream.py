@@ -220,7 +220,7 @@ class EventStream:
     def _join(self, client: _Client) -> None:
         self._clients.add(client)
         if self._pump is None:
-            # Subscribed at once, not when the task first runs: the caller reads the journal next, and there must be no gap.
+            # Subscribed at once, not when the task first runs: the caller reads the journal next; there must be no gap.
             self._queue = self._feed.subscribe()
             self._pump = asyncio.create_task(self._distribute(self._queue), name="event stream")
 

@@ -238,6 +238,7 @@ class FakeFeed:
     def __init__(self) -> None:
         self.journal: list[Entry] = []
         self.queues: list[asyncio.Queue[Entry | None]] = []
+        self.followed = asyncio.Event()
 
     def add(self, holder: str, text: str, kind: str = "notes.note.posted", publish: bool = True) -> Entry:
         entry = entry_of(len(self.journal), holder, text, kind)
@@ -262,6 +263,7 @@ class FakeFeed:
     def subscribe(self) -> "asyncio.Queue[Entry | None]":
         queue: asyncio.Queue[Entry | None] = asyncio.Queue(10_000)
         self.queues.append(queue)
+        self.followed.set()
         return queue
 
     def unsubscribe(self, queue: "asyncio.Queue[Entry | None]") -> None:

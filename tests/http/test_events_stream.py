@@ -69,8 +69,6 @@ async def following(
     task = asyncio.create_task(stream.serve(reader.receive, reader.send, principal, wanted, start, live))
     if live:
         await reader.until("heartbeat")
-        while not feed.queues:
-            await asyncio.sleep(0)
     yield reader, stream
     reader.gone.set()
     reader.taking.set()
@@ -134,8 +132,9 @@ async def test_from_the_start_and_filters() -> None:
         (filter_of("", "", "notes.other"), []),
     ):
         async with following(feed, wanted=wanted, live=False) as (reader, _):
-            while not feed.queues:
-                await asyncio.sleep(0)
+            # It follows when it has read the journal to its end.
+            await feed.followed.wait()
+            feed.followed.clear()
             assert reader.numbers() == numbers
 
 
@@ -161,8 +160,6 @@ async def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyP
     reader = Reader()
     task = asyncio.create_task(stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True))
     await reader.until("heartbeat")
-    while not feed.queues:
-        await asyncio.sleep(0)
     reader.taking.clear()
     feed.add("kestrel", "a")
     async with asyncio.timeout(5):

@@ -146,7 +146,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         requests = "".join(
             HEAD.replace("Idempotency-Key: k", f"Idempotency-Key: k{number}")
             + ("" if number < 2 else CLOSE)
-            + 'Content-Length: 12\r\n\r\n{"text":"%d"}' % number
+            + f'Content-Length: 12\r\n\r\n{{"text":"{number}"}}'
             for number in range(3)
         )
         answer = await ask(server, requests)
@@ -161,13 +161,12 @@ async def test_stop_ends_streams_first_and_finishes_requests() -> None:
     server = HttpServer(app_of(events=feed), "127.0.0.1", 0, drain_s=5)
     await server.start()
     stream = asyncio.create_task(ask(server, f"GET /v1/events HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}\r\n"))
-    while not feed.queues:
-        await asyncio.sleep(0.01)
+    await feed.followed.wait()
     started = asyncio.get_running_loop().time()
     await server.stop()
     assert asyncio.get_running_loop().time() - started < 2
     assert b"event: closing" in await stream
-    with pytest.raises(OSError, match="refused|Connect call failed"):
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection("127.0.0.1", server.port)
 
 
