@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jilnode.kernel.errors import CommitFailed, CommitUnknown
+from jilnode.kernel.errors import CommitFailed, CommitUnknown, WrongDatabase
 from jilnode.kernel.ports import Commit
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import POSTGRESQL
@@ -67,6 +67,9 @@ class PostgresStore(SqlStore):
                 await prepare_schema(session, POSTGRESQL, source, shapes)
                 await session.fetch("update meta set sessions = sessions + 1")
             await session.bound_statements(self._commit_timeout_s)
+        except asyncpg.PostgresError as error:
+            session.terminate()
+            raise WrongDatabase(f"PostgreSQL refused to make or change the node's tables: {error}") from error
         except BaseException:
             session.terminate()
             raise

@@ -106,6 +106,14 @@ async def test_another_encoding_is_refused(postgres: PostgresServer, url: str, o
         await opened(PostgresStore(postgres.url(ascii_name)))
 
 
+async def test_a_role_that_may_not_make_tables_is_told(postgres: PostgresServer, url: str, opened: Opener) -> None:
+    role = f"guest_{name_of(url)}"
+    postgres.psql(f"create role {role} login password 'secret'")
+    _, _, address = url.rpartition("@")
+    with pytest.raises(WrongDatabase, match="permission denied"):
+        await opened(PostgresStore(f"postgresql+asyncpg://{role}:secret@{address}"))
+
+
 # The lock
 
 
