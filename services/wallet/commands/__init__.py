@@ -1,0 +1,1 @@
+"""What the wallet's commands do, one noun a file."""

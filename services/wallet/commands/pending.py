@@ -1,0 +1,126 @@
+"""Two-phase transfers: reserved, then posted whole or in part, voided, or expired. They resolve once."""
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Rejected
+from services.wallet.amounts import parse_amount
+from services.wallet.commands.accounts import account_of, asset_of, check_owner, fee_account
+from services.wallet.commands.shares import check_debit, check_limits, credit, hold, release
+from services.wallet.commands.transfers import check_parties, fee_for
+from services.wallet.intents import ExpirePending, PostPending, ReserveTransfer, VoidPending
+from services.wallet.rows import ACCOUNTS, PENDING, TRANSFERS, Pending, Transfer
+
+__all__ = ("expire_pending", "post_pending", "reserve", "void_pending")
+
+TIMEOUT_S_MAX = 30 * 86_400
+
+
+def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
+    asset = asset_of(state, command.asset)
+    debit_key, debit_row = account_of(state, command.debit, "/debit")
+    credit_key, credit_row = account_of(state, command.credit, "/credit")
+    check_owner(context, debit_row, "/debit")
+    check_parties(debit_key, credit_key, credit_row, command.reference)
+    check_debit(state, context, debit_key, debit_row)
+    if not 1 <= command.timeout_s <= TIMEOUT_S_MAX:
+        raise Rejected("bad_timeout", f"1 to {TIMEOUT_S_MAX} s", field="/timeout_s", status=400)
+    amount = parse_amount(command.amount, asset.scale)
+    fee = fee_for(state, context.source, command.asset, amount)
+    check_limits(state, context, debit_key, command.asset, amount)
+    hold(state, context, debit_key, command.asset, amount + fee)
+    state[PENDING].insert(
+        context.new_key(),
+        Pending(
+            debit_key,
+            credit_key,
+            command.asset,
+            amount,
+            asset.scale,
+            fee,
+            context.time_us + command.timeout_s * 1_000_000,
+            "open",
+            0,
+            command.reference,
+        ),
+    )
+
+
+def post_pending(state: State, context: Context, command: PostPending) -> None:
+    """The fee is that of what is posted; it can't be more than what was reserved for it."""
+    key, pending = _open(state, context, command.id)
+    amount = parse_amount(command.amount, pending.scale) if command.amount else pending.amount
+    if amount > pending.amount:
+        raise Rejected("more_than_reserved", "less or all of what is reserved can be posted", field="/amount")
+    fee = min(pending.fee, fee_for(state, context.source, pending.asset, amount))
+    held = pending.amount + pending.fee
+    release(state, context, pending.debit, pending.asset, held, held - amount - fee)
+    credit(state, context, pending.credit, pending.asset, amount)
+    if fee:
+        credit(state, context, fee_account(context.source), pending.asset, fee)
+    state[PENDING].put(key, _resolved(pending, "posted", amount))
+    state[TRANSFERS].insert(
+        context.new_key(),
+        Transfer(
+            pending.debit,
+            pending.credit,
+            pending.asset,
+            amount,
+            pending.scale,
+            fee,
+            "post",
+            pending.reference,
+            key,
+        ),
+    )
+
+
+def void_pending(state: State, context: Context, command: VoidPending) -> None:
+    key, pending = _open(state, context, command.id)
+    _give_back(state, context, key, pending, "voided")
+
+
+def expire_pending(state: State, context: Context, command: ExpirePending) -> None:
+    """The kernel's own, when the deadline has passed."""
+    pending = state[PENDING].get(command.key)
+    assert pending is not None
+    assert pending.status == "open"
+    _give_back(state, context, command.key, pending, "expired")
+
+
+def _give_back(state: State, context: Context, key: str, pending: Pending, status: str) -> None:
+    held = pending.amount + pending.fee
+    release(state, context, pending.debit, pending.asset, held, held)
+    state[PENDING].put(key, _resolved(pending, status, 0))
+
+
+def _open(state: State, context: Context, reference: str) -> tuple[str, Pending]:
+    """The open pending transfer, for its debit's subject or an operator, at the node that reserved it."""
+    key = reference.replace("~", "/")
+    pending = state[PENDING].get(key)
+    if pending is None:
+        raise Rejected("unknown_pending", f"no pending transfer {reference!r} is known here", status=404, field="/id")
+    account = state[ACCOUNTS].get(pending.debit)
+    assert account is not None
+    check_owner(context, account, "/id")
+    owner = state[PENDING].owner(key)
+    if owner != context.source:
+        raise Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
+    if pending.status != "open":
+        raise Rejected("pending_resolved", f"it is {pending.status} already", status=409, field="/id")
+    if pending.until_us <= context.time_us:
+        raise Rejected("pending_resolved", "it has expired", status=409, field="/id")
+    return key, pending
+
+
+def _resolved(pending: Pending, status: str, posted: int) -> Pending:
+    return Pending(
+        pending.debit,
+        pending.credit,
+        pending.asset,
+        pending.amount,
+        pending.scale,
+        pending.fee,
+        0,
+        status,
+        posted,
+        pending.reference,
+    )

@@ -1,0 +1,135 @@
+"""The wallet as a service module: what it declares to the kernel and to HTTP."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jilnode.module import Command, Module, Reaction, Touch
+from services.wallet.commands import accounts, pending, roaming, transfers
+from services.wallet.intents import (
+    Burn,
+    ClaimReturn,
+    ClaimShare,
+    CreateAccount,
+    CreateAsset,
+    DriftHome,
+    ExpirePending,
+    GrantShare,
+    Issue,
+    PostBatch,
+    PostLinked,
+    PostPending,
+    PostTransfer,
+    RequestShare,
+    ReserveTransfer,
+    SetFee,
+    SetLimit,
+    SetRoaming,
+    SetStatus,
+    VoidPending,
+)
+from services.wallet.invariants import INVARIANTS
+from services.wallet.problems import PROBLEMS
+from services.wallet.routes import QUERIES, WRITES
+from services.wallet.rows import (
+    ACCOUNTS,
+    CLAIMS,
+    LIMITS,
+    RECEIPTS,
+    REQUESTS,
+    RETURNS,
+    TABLES,
+    TRANSITS,
+)
+from services.wallet.views import (
+    account_reply,
+    asset_reply,
+    batch_reply,
+    key_reply,
+    no_reply,
+    pending_reply,
+    transfer_reply,
+)
+
+__all__ = ("MODULE",)
+
+
+def _parties(command: Any) -> Iterator[Touch]:
+    """The accounts of a transfer that are named by id, and the debit's limits: loaded with one query for a whole
+    batch."""
+    for reference in (command.debit, command.credit):
+        if "@" not in reference:
+            yield ACCOUNTS, reference.replace("~", "/")
+    if "@" not in command.debit:
+        yield LIMITS, f"{command.debit.replace('~', '/')}/{command.asset}"
+
+
+def _many(command: PostBatch | PostLinked) -> Iterator[Touch]:
+    for item in command.transfers:
+        yield from _parties(item)
+
+
+MODULE = Module(
+    "wallet",
+    1,
+    tables=TABLES,
+    commands=(
+        Command(CreateAsset, "wallet.asset.created", accounts.create_asset, asset_reply),
+        Command(CreateAccount, "wallet.account.opened", accounts.create_account, account_reply),
+        Command(SetStatus, "wallet.account.status_set", accounts.set_status, account_reply, status=200),
+        Command(SetFee, "wallet.fee.set", accounts.set_fee, key_reply, status=200),
+        Command(SetLimit, "wallet.limit.set", accounts.set_limit, key_reply, status=200),
+        Command(SetRoaming, "wallet.roaming.set", accounts.set_roaming, key_reply, status=200),
+        Command(Issue, "wallet.money.issued", transfers.issue, transfer_reply),
+        Command(Burn, "wallet.money.burned", transfers.burn, transfer_reply),
+        Command(
+            PostTransfer,
+            "wallet.transfer.posted",
+            transfers.post_transfer,
+            transfer_reply,
+            touches=_parties,
+            review=transfers.review_transfer,
+        ),
+        Command(
+            PostLinked,
+            "wallet.transfers.linked",
+            transfers.post_linked,
+            batch_reply,
+            touches=_many,
+            review=transfers.review_many,
+        ),
+        Command(
+            PostBatch,
+            "wallet.transfers.batched",
+            transfers.post_batch,
+            batch_reply,
+            touches=_many,
+            review=transfers.review_many,
+        ),
+        Command(
+            ReserveTransfer,
+            "wallet.transfer.reserved",
+            pending.reserve,
+            pending_reply,
+            touches=_parties,
+            review=transfers.review_transfer,
+        ),
+        Command(PostPending, "wallet.pending.posted", pending.post_pending, transfer_reply),
+        Command(VoidPending, "wallet.pending.voided", pending.void_pending, pending_reply),
+        Command(ExpirePending, "wallet.pending.expired", pending.expire_pending, no_reply),
+        Command(RequestShare, "wallet.share.requested", roaming.request_share, no_reply),
+        Command(GrantShare, "wallet.share.sent", roaming.grant_share, no_reply),
+        Command(ClaimShare, "wallet.share.received", roaming.claim_share, no_reply),
+        Command(DriftHome, "wallet.share.returned", roaming.drift_home, no_reply),
+        Command(ClaimReturn, "wallet.return.received", roaming.claim_return, no_reply),
+    ),
+    invariants=INVARIANTS,
+    reactions=(
+        Reaction(REQUESTS, "to", TRANSITS, lambda key, row: GrantShare(key)),
+        Reaction(TRANSITS, "to", CLAIMS, lambda key, row: ClaimShare(key)),
+        Reaction(RETURNS, "to", RECEIPTS, lambda key, row: ClaimReturn(key)),
+    ),
+    writes=WRITES,
+    queries=QUERIES,
+    subject_of={"wallet.account": lambda key, row: (row.subject,)},
+    problems=PROBLEMS,
+)

@@ -1,0 +1,213 @@
+"""The wallet's HTTP routes, as data."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from jilnode.limits import BATCH_CHUNK_ITEMS
+from jilnode.module import Query, Write
+from services.wallet import queries
+from services.wallet.intents import (
+    Burn,
+    CreateAccount,
+    CreateAsset,
+    Issue,
+    PostBatch,
+    PostLinked,
+    PostPending,
+    PostTransfer,
+    ReserveTransfer,
+    SetFee,
+    SetLimit,
+    SetRoaming,
+    SetStatus,
+    VoidPending,
+)
+from services.wallet.rows import ACCOUNTS
+from services.wallet.views import (
+    AccountView,
+    AssetView,
+    BatchItem,
+    BatchView,
+    PendingView,
+    StatusView,
+    TransferView,
+)
+
+__all__ = ("QUERIES", "WRITES")
+
+BASE = "/v1/wallet"
+_TRANSFER = PostTransfer("ch-zug-01~0-0000000004", "kestrel@sg-mas-01", "CHFX@ch-zug-01", "12.50", "invoice 2026-114")
+
+
+def _with_id(parameters: Mapping[str, str], body: PostPending | VoidPending) -> msgspec.Struct:
+    return msgspec.structs.replace(body, id=parameters["id"])
+
+
+def _with_account(parameters: Mapping[str, str], body: SetStatus) -> msgspec.Struct:
+    return SetStatus(parameters["account"], body.status)
+
+
+def _split(body: PostBatch) -> list[PostBatch]:
+    """Chunks of a fixed size, so that a retry cuts the same way."""
+    items = body.transfers
+    return [PostBatch(items[i : i + BATCH_CHUNK_ITEMS]) for i in range(0, len(items), BATCH_CHUNK_ITEMS)] or [body]
+
+
+def _join(replies: list[BatchView]) -> BatchView:
+    items: list[BatchItem] = []
+    for number, reply in enumerate(replies):
+        offset = number * BATCH_CHUNK_ITEMS
+        items += [msgspec.structs.replace(item, index=item.index + offset) for item in reply.items]
+    return BatchView(replies[0].id, sum(r.posted for r in replies), sum(r.refused for r in replies), items)
+
+
+WRITES = (
+    Write(
+        f"{BASE}/assets",
+        CreateAsset,
+        AssetView,
+        "wallet:issue",
+        "Create an asset that this node issues",
+        example=CreateAsset("CHFX", 2),
+        reply_example=AssetView("CHFX@ch-zug-01", 2, "token"),
+    ),
+    Write(
+        f"{BASE}/accounts",
+        CreateAccount,
+        AccountView,
+        "wallet:transfer",
+        "Open an account at this node",
+        example=CreateAccount(handle="kestrel"),
+    ),
+    Write(f"{BASE}/issues", Issue, TransferView, "wallet:issue", "Issue money of an asset of this node"),
+    Write(f"{BASE}/burns", Burn, TransferView, "wallet:issue", "Burn money of an asset of this node"),
+    Write(
+        f"{BASE}/transfers",
+        PostTransfer,
+        TransferView,
+        "wallet:transfer",
+        "Move money",
+        hot=True,
+        example=_TRANSFER,
+        description="Durable on this node when it is answered. `409 share_short`: the rest lies at another node, try again.",
+    ),
+    Write(
+        f"{BASE}/transfers/pending",
+        ReserveTransfer,
+        PendingView,
+        "wallet:transfer",
+        "Reserve money for a transfer",
+        example=ReserveTransfer("ch-zug-01~0-0000000004", "kestrel@sg-mas-01", "CHFX@ch-zug-01", "12.50", 600),
+    ),
+    Write(
+        f"{BASE}/transfers/pending/{{id:str}}/post",
+        PostPending,
+        TransferView,
+        "wallet:transfer",
+        "Post a reserved transfer, whole or in part",
+        command=_with_id,
+        example=PostPending(amount="10.00"),
+    ),
+    Write(
+        f"{BASE}/transfers/pending/{{id:str}}/void",
+        VoidPending,
+        PendingView,
+        "wallet:transfer",
+        "Give a reservation back",
+        command=_with_id,
+    ),
+    Write(
+        f"{BASE}/transfers/linked",
+        PostLinked,
+        BatchView,
+        "wallet:transfer",
+        "Move money several times, all or none (at most 100)",
+        example=PostLinked((_TRANSFER,)),
+    ),
+    Write(
+        f"{BASE}/transfers/batch",
+        PostBatch,
+        BatchView,
+        "wallet:transfer",
+        "Move money many times, each for itself (at most 1,000)",
+        example=PostBatch((_TRANSFER,)),
+        split=_split,
+        join=_join,
+    ),
+    Write(f"{BASE}/fees", SetFee, StatusView, "wallet:operate", "Set this node's fees on an asset", status=200),
+    Write(f"{BASE}/limits", SetLimit, StatusView, "wallet:operate", "Limit what an account may move", status=200),
+    Write(f"{BASE}/roaming", SetRoaming, StatusView, "wallet:transfer", "Allow an account's money away", status=200),
+    Write(
+        f"{BASE}/accounts/{{account:str}}/status",
+        SetStatus,
+        AccountView,
+        "wallet:operate",
+        "Freeze, unfreeze or close an account",
+        status=200,
+        command=_with_account,
+        example=SetStatus(status="frozen"),
+    ),
+)
+
+QUERIES = (
+    Query(f"{BASE}/assets", queries.NoParams, queries.Assets, "wallet:read", "All assets known here", queries.assets),
+    Query(
+        f"{BASE}/accounts/{{account:str}}",
+        queries.AccountParams,
+        AccountView,
+        "wallet:read",
+        "One account",
+        queries.account,
+        etag=lambda params: (ACCOUNTS, params.account.replace("~", "/")),
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/balances",
+        queries.AccountParams,
+        queries.Balances,
+        "wallet:read",
+        "What an account has: available, pending, in transit, here and elsewhere",
+        listing=queries.balances,
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/history",
+        queries.HistoryParams,
+        queries.History,
+        "wallet:read",
+        "An account's transfers, newest first",
+        listing=queries.history,
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/statement",
+        queries.HistoryParams,
+        queries.Statement,
+        "wallet:read",
+        "An account's transfers as signed lines, newest first",
+        listing=queries.statement,
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/status",
+        queries.AccountParams,
+        queries.FreezeState,
+        "wallet:read",
+        "An account's status, and at which nodes it is in force",
+        queries.freeze_state,
+    ),
+    Query(f"{BASE}/quotes", queries.QuoteParams, queries.Quote, "wallet:read", "What a transfer costs", queries.quote),
+    Query(
+        f"{BASE}/transfers/{{id:str}}",
+        queries.IdParams,
+        TransferView,
+        "wallet:read",
+        "One transfer",
+        listing=queries.transfer,
+    ),
+    Query(
+        f"{BASE}/transfers/pending/{{id:str}}",
+        queries.IdParams,
+        PendingView,
+        "wallet:read",
+        "One reserved transfer",
+        queries.pending,
+    ),
+)
