@@ -24,7 +24,7 @@ from jilnode.http.metrics import Metrics
 from jilnode.http.node_routes import node_routes
 from jilnode.http.openapi import openapi_document, template_of
 from jilnode.http.parameters import decoded_path
-from jilnode.http.ports import EventFeed, Readiness, WriterPort
+from jilnode.http.ports import EventFeed, Readiness, Ticks, WriterPort
 from jilnode.http.problems import ProblemBook
 from jilnode.http.query_route import QueryRoute
 from jilnode.http.rate_limit import RateLimiter, RateShare
@@ -51,6 +51,7 @@ class AppParts:
     reader: Any
     authenticator: Authenticator
     readiness: Readiness
+    ticks: Ticks
     events: EventFeed | None = None
     metrics: Metrics = field(default_factory=Metrics)
     metrics_public: bool = True
@@ -173,7 +174,7 @@ class NodeApp(Litestar):
                     self._fast[write.path] = FastRoute(self._gate, write_route, self._meters)
                 handlers.append(self._write_handler(write_route))
             for query in module.queries:
-                query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us)
+                query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us, parts.ticks)
                 handlers.append(self._query_handler(query_route))
         for own in node_routes(
             book=self.book,

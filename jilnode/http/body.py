@@ -35,7 +35,7 @@ async def read_body(receive: Receive, content_length: bytes | None) -> bytes:
     if message["type"] != "http.request":
         raise _gone()
     body = message["body"]
-    if message["more_body"]:
+    if message.get("more_body", False):
         pieces = [body]
         size = len(body)
         more = True
@@ -43,7 +43,7 @@ async def read_body(receive: Receive, content_length: bytes | None) -> bytes:
             message = await receive()
             if message["type"] != "http.request":
                 raise _gone()
-            more = message["more_body"]
+            more = message.get("more_body", False)
             pieces.append(message["body"])
             size += len(message["body"])
             if size > BODY_BYTES_MAX:

@@ -104,9 +104,6 @@ def openapi_document(
 
 
 def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = {"schema": schemas[write.body]}
-    if write.example is not None:
-        body["example"] = msgspec.to_builtins(write.example)
     return {
         **_common(module, write.summary, write.description, write.scope),
         "operationId": _operation_id(module, write.method, write.path),
@@ -126,7 +123,7 @@ def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -
                 "example": "2f1c9a54-order-17",
             },
         ],
-        "requestBody": {"required": True, "content": {"application/json": body}},
+        "requestBody": {"required": True, "content": _content(schemas[write.body], write.example)},
         "responses": {
             str(write.status): {
                 "description": "Durable at this node.",
@@ -148,7 +145,7 @@ def _query_operation(module: Module, query: Query, reply: Any) -> dict[str, Any]
     schema = components[query.params.__name__]
     parameters: list[dict[str, Any]] = _path_parameters(query.path, schema["properties"])
     parameters += [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": kind}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _sendable(kind)}
         for name, kind in schema["properties"].items()
         if name not in in_path
     ]
@@ -180,6 +177,15 @@ def _path_parameters(path: str, schemas: Mapping[str, Any] | None = None) -> lis
     ]
 
 
+def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without null: a query can leave a parameter out, but can't say null."""
+    kept = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kept) != 1:
+        return schema
+    others = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**others, **kept[0]}
+
+
 def _add_problems(operation: dict[str, Any]) -> None:
     """One shared form for every refusal, under each status that may come."""
     statuses = operation.pop("x-problems", _PUBLIC_PROBLEMS)
@@ -191,7 +197,7 @@ def _add_problems(operation: dict[str, Any]) -> None:
 def _content(schema: Any, example: Any) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": schema}
     if example is not None:
-        content["example"] = msgspec.to_builtins(example)
+        content["examples"] = {"example": {"value": msgspec.to_builtins(example)}}
     return {"application/json": content}
 
 

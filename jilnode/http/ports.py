@@ -11,7 +11,7 @@ from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 
-__all__ = ("AnswerView", "EventFeed", "HeadView", "Position", "Readiness", "Reason", "WriterPort")
+__all__ = ("AnswerView", "EventFeed", "Position", "Readiness", "Reason", "Ticks", "WriterPort")
 
 T = TypeVar("T")
 
@@ -41,16 +41,6 @@ class AnswerView(Protocol):
     def replayed(self) -> bool: ...
 
 
-class HeadView(Protocol):
-    """How far this node has followed another source."""
-
-    @property
-    def tick_us(self) -> int: ...
-
-    @property
-    def status(self) -> str: ...
-
-
 class WriterPort(Protocol):
     """The kernel's writer. ``submit_nowait`` raises ``Rejected`` at once when the queue is full."""
 
@@ -61,7 +51,9 @@ class WriterPort(Protocol):
 
     async def image(self, table: Table[Any], key: str) -> Image | None: ...
 
-    def heads(self) -> Mapping[str, HeadView]: ...
+
+Ticks = Callable[[], Mapping[str, int]]
+"""source -> the time of its last tick (microseconds): how fresh what is known of it is."""
 
 
 class EventFeed(Protocol):

@@ -9,7 +9,7 @@ from litestar.types import Scope
 from jilnode.http.auth import Principal
 from jilnode.http.etags import etag_of, unchanged
 from jilnode.http.parameters import ParameterReader
-from jilnode.http.ports import WriterPort
+from jilnode.http.ports import Ticks, WriterPort
 from jilnode.http.reply import JSON, Headers, Reply
 from jilnode.kernel.rows import Image
 from jilnode.module import Query, QueryContext
@@ -24,13 +24,16 @@ _encode = msgspec.json.Encoder().encode
 class QueryRoute:
     """Made once for each ``Query``. ``reader`` reads beside the writer, for listings."""
 
-    def __init__(self, query: Query, writer: WriterPort, reader: Any, source: str, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, query: Query, writer: WriterPort, reader: Any, source: str, clock_us: Callable[[], int], ticks: Ticks
+    ) -> None:
         self.query = query
         self.parameters = ParameterReader(query.params)
         self._writer = writer
         self._reader = reader
         self._source = source
         self._clock_us = clock_us
+        self._ticks = ticks
 
     async def answer(
         self, scope: Scope, principal: Principal, headers: dict[bytes, bytes], parameters: dict[str, str]
@@ -42,7 +45,7 @@ class QueryRoute:
             scopes=principal.scopes,
             source=self._source,
             time_us=self._clock_us(),
-            heads={source: head.tick_us for source, head in self._writer.heads().items()},
+            heads=self._ticks(),
         )
         reply_headers: Headers = [JSON, _PRIVATE]
         if self.query.listing is not None:

@@ -90,7 +90,7 @@ WRITES = (
         "Move money",
         hot=True,
         example=_TRANSFER,
-        description="Durable on this node when it is answered. `409 share_short`: the rest lies at another node, try again.",
+        description="Durable on this node once answered. `409 share_short`: the rest lies at another node, try again.",
     ),
     Write(
         f"{BASE}/transfers/pending",

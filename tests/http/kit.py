@@ -146,21 +146,14 @@ class _TableView:
 
 
 @dataclass
-class Head:
-    tick_us: int
-    status: str = "following"
-
-
-@dataclass
 class FakeWriter:
-    """Decides at once. ``refusal`` makes every submission fail; ``held`` makes answers wait for ``release``."""
+    """Decides at once. ``refusal`` makes every submission fail, ``at_once`` before it is queued."""
 
     refusal: Exception | None = None
     at_once: bool = False
     submissions: list[Submission] = field(default_factory=list)
     images: dict[str, Image] = field(default_factory=dict)
     answers: dict[bytes, tuple[bytes | None, Answer]] = field(default_factory=dict)
-    waiting: list[asyncio.Event] = field(default_factory=list)
     sequence: int = 0
 
     def submit_nowait(self, submission: Submission) -> "asyncio.Future[Answer]":
@@ -181,9 +174,6 @@ class FakeWriter:
 
     async def image(self, table: Table[Any], key: str) -> Image | None:
         return self.images.get(key)
-
-    def heads(self) -> dict[str, Head]:
-        return {"sg-mas-01": Head(1)}
 
     def _decide(self, submission: Submission) -> Answer:
         assert submission.key_hash is not None
@@ -301,6 +291,7 @@ def authenticator(**options: Any) -> Authenticator:
 def app_of(writer: FakeWriter | None = None, **options: Any) -> NodeApp:
     writer = writer or FakeWriter()
     options.setdefault("rate_limiter", None)
+    options.setdefault("ticks", lambda: {"sg-mas-01": 1})
     options.setdefault("authenticator", authenticator())
     options.setdefault("readiness", lambda: [Reason("bus_down", "no broker answers", blocking=False)])
     return build_app(AppParts(source=SOURCE, modules=(MODULE,), writer=writer, reader=FakeReader(writer), **options))
