@@ -1,0 +1,102 @@
+"""Forwarding: once, unread, and only to the owner's address."""
+
+import httpx
+import pytest
+
+from jilnode.http.forward import Forwarder
+from jilnode.kernel.errors import Rejected
+from tests.http.kit import FakeWriter, app_of, bearer, client_of
+
+
+def elsewhere(address: str = "https://owner.example") -> Rejected:
+    return Rejected("misdirected", "it is there", status=421, extra={"owner": "sg-mas-01", "address": address})
+
+
+HEADERS = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+
+
+class Owner:
+    """The owner's node, and what it was asked."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self.failure = failure
+
+    def forwarder(self, **options: bool) -> Forwarder:
+        return Forwarder(
+            "ch-zug-01", make_client=lambda: httpx.AsyncClient(transport=httpx.MockTransport(self)), **options
+        )
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.failure is not None:
+            raise self.failure
+        headers = {"content-type": "application/json", "jil-entry": "sg-mas-01/0/9", "set-cookie": "a=b"}
+        return httpx.Response(201, headers=headers, content=b'{"note":"n"}')
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_a_request_is_passed_on_and_its_answer_back(fast: bool) -> None:
+    owner = Owner()
+    writer = FakeWriter(refusal=elsewhere())
+    sent = {**HEADERS, **bearer(), "Cookie": "secret=1"}
+    async with client_of(app_of(writer, forwarder=owner.forwarder(), fast_path=fast)) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=sent)
+    assert (answer.status_code, answer.content, answer.headers["jil-entry"]) == (201, b'{"note":"n"}', "sg-mas-01/0/9")
+    assert "set-cookie" not in answer.headers
+    (request,) = owner.requests
+    assert (request.method, str(request.url), request.content) == (
+        "POST",
+        "https://owner.example/v1/notes",
+        b'{"text":"a"}',
+    )
+    assert request.headers["jil-forwarded"] == "ch-zug-01"
+    assert request.headers["authorization"] == sent["Authorization"]
+    assert request.headers["idempotency-key"] == "k"
+    assert "cookie" not in request.headers
+
+
+async def test_never_twice() -> None:
+    owner = Owner()
+    async with client_of(app_of(FakeWriter(refusal=elsewhere()), forwarder=owner.forwarder())) as client:
+        sent = {**HEADERS, **bearer(), "JIL-Forwarded": "us-nyc-01"}
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=sent)
+    assert (answer.status_code, answer.json()["address"], owner.requests) == (421, "https://owner.example", [])
+
+
+async def test_off_is_off() -> None:
+    async with client_of(app_of(FakeWriter(refusal=elsewhere()))) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
+    assert (answer.status_code, answer.json()["owner"]) == (421, "sg-mas-01")
+
+
+async def test_a_batch_that_is_partly_done_stays_here() -> None:
+    owner = Owner()
+    writer = FakeWriter()
+    decide = writer._decide
+
+    def second_elsewhere(submission: object) -> object:
+        if len(writer.submissions) == 2:
+            raise elsewhere()
+        return decide(submission)  # type: ignore[arg-type]
+
+    writer._decide = second_elsewhere  # type: ignore[assignment, method-assign]
+    async with client_of(app_of(writer, forwarder=owner.forwarder())) as client:
+        body = b'{"notes":[{"text":"1"},{"text":"2"},{"text":"3"}]}'
+        answer = await client.post("/v1/notes/batch", content=body, headers={**HEADERS, **bearer()})
+    assert (answer.status_code, answer.json()["chunks_done"], owner.requests) == (421, 1, [])
+
+
+@pytest.mark.parametrize("address", ["http://owner.example", "file:///etc/passwd", "https://", "nonsense", ""])
+async def test_an_address_that_can_t_be_used(address: str) -> None:
+    owner = Owner()
+    async with client_of(app_of(FakeWriter(refusal=elsewhere(address)), forwarder=owner.forwarder())) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
+    assert (answer.status_code, answer.json()["code"], owner.requests) == (502, "owner_unreachable", [])
+
+
+async def test_an_owner_that_does_not_answer() -> None:
+    owner = Owner(httpx.ConnectTimeout("slow"))
+    async with client_of(app_of(FakeWriter(refusal=elsewhere()), forwarder=owner.forwarder())) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (502, "owner_unreachable", "2")
