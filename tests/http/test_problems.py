@@ -1,10 +1,13 @@
 """Problems: one form, stable codes, nothing leaked."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from litestar.testing import AsyncTestClient
 
+import jilnode
 from jilnode.http.app import NodeApp
 from jilnode.http.problems import CORE_PROBLEMS, ProblemBook
 from jilnode.kernel.errors import Rejected
@@ -71,6 +74,17 @@ async def test_the_list_holds_the_core_and_the_modules(routed: Client) -> None:
     listed = {kind["code"]: kind for kind in (await routed.get("/problems")).json()}
     assert {kind.code for kind in CORE_PROBLEMS} <= listed.keys()
     assert listed["note_unknown"]["module"] == MODULE.name
+
+
+def test_every_code_that_the_node_raises_is_listed() -> None:
+    package = Path(jilnode.__file__).parent
+    raised = {
+        code
+        for path in (*package.glob("kernel/*.py"), *package.glob("http/*.py"), package / "zone.py")
+        for code in re.findall(r'(?:Rejected|_refused|_refuse|Verdict)\(\s*(?:False, )?"([a-z_]+)"', path.read_text())
+    }
+    assert len(raised) > 20
+    assert raised <= {kind.code for kind in CORE_PROBLEMS}
 
 
 def test_codes_are_unique_and_well_formed() -> None:
