@@ -65,6 +65,7 @@ CORE_PROBLEMS = tuple(
         (500, "invariant_broken", "The command would have broken an invariant; nothing was changed"),
         (502, "owner_unreachable", "The owner of this did not answer the forwarded request"),
         (503, "authentication_unavailable", "The node has no keys to check tokens with"),
+        (503, "command_too_wide", "The command needs more rows than one command may load"),
         (503, "commit_failed", "The database did not take it; nothing was changed"),
         (503, "not_writable", "The node does not take writes now"),
         (503, "query_too_wide", "The query needs more rows than one query may load"),
