@@ -81,7 +81,7 @@ class Relay:
             except BusDown as error:
                 if self.down_since_us is None:
                     self.down_since_us = self._engine.clock.monotonic_us()
-                    logger.warning("the bus is down; the journal waits", extra={"detail": str(error)})
+                    logger.warning("the bus is down; the journal waits", extra={"fields": {"detail": str(error)}})
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_PAUSE_MAX_S)
                 continue

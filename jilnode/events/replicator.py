@@ -79,6 +79,11 @@ class Replicator:
             if image is not None and key.startswith(MARK_PREFIX) and isinstance(image.row, Mark)
         }
 
+    def waiting(self, source: str) -> int:
+        """Entries of a source that came and could not be applied yet."""
+        feed = self._feeds.get(source)
+        return 0 if feed is None else len(feed.entries)
+
     async def run(self) -> None:
         while True:
             batches = await self._bus.receive(RECORDS_PER_RECEIVE)
@@ -250,7 +255,9 @@ class Replicator:
         state = self._engine.sources.get(source)
         if state is not None and (state.status, state.code) != (status, code):
             state.status, state.code, state.detail = status, code, detail
-            logger.warning("a source is %s", status, extra={"source": source, "code": code, "detail": detail})
+            logger.warning(
+                "a source is %s", status, extra={"fields": {"source": source, "code": code, "detail": detail}}
+            )
 
     # Suspension and release
 
@@ -269,7 +276,9 @@ class Replicator:
         if record is not None:
             held.append(record)
         accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())
-        logger.error("a source is suspended", extra={"source": source, "code": breach.code, "detail": breach.detail})
+        logger.error(
+            "a source is suspended", extra={"fields": {"source": source, "code": breach.code, "detail": breach.detail}}
+        )
 
         def write(engine: Engine) -> None:
             state = engine.touch_source(source)
@@ -347,7 +356,7 @@ class Replicator:
     async def _dead_letter(self, record: Record, breach: Breach) -> None:
         """Unreadable: to the dead letters with the reason; nobody else stops for it."""
         self.dead_letters += 1
-        logger.error("a record is unreadable", extra={"source": record.source, "code": breach.code})
+        logger.error("a record is unreadable", extra={"fields": {"source": record.source, "code": breach.code}})
         await self._bus.dead_letter(record, f"{breach.code}: {breach.detail}")
 
     # Positions

@@ -62,6 +62,8 @@ class AppParts:
     fast_path: bool = True
     log_every: int = 0
     """One line in the log for every so many routed requests; 0 = none. Failures are always logged."""
+    extra_handlers: Sequence[HTTPRouteHandler] = ()
+    """Routes that are not modules': what nodes ask each other. They say who may call them by ``opt["access"]``."""
     version: str = "0.1.0"
     clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
 
@@ -188,6 +190,7 @@ class NodeApp(Litestar):
         if self.stream is not None:
             paths[STREAM_PATH] = {"get": dict(STREAM_OPERATION)}
             handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(self.stream).answer))
+        handlers += parts.extra_handlers
         document = openapi_document(parts.modules, self.book, paths, parts.version)
         self._document = msgspec.json.encode(document)
         return handlers

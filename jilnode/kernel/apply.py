@@ -147,6 +147,7 @@ def _header(entry: Entry) -> Header:
     if len(entry.header) > HEADER_BYTES_MAX:
         raise Breach("oversized", f"a header of {len(entry.header)} bytes")
     try:
+        entry.header.decode()
         header = decode_header(entry.header)
         guard_json(entry.header)
         if entry.header.strip() != entry.header:
@@ -168,6 +169,7 @@ def _rows(entry: Entry, header: Header) -> list[RowRecord]:
         if reference.length != len(data) or reference.hash != section_hash(data):
             raise Breach("bad_section", f"section {name} is not the one that the header hashed")
         try:
+            data.decode()
             guard_json(data)
             rows = decode_section(data)
         except (msgspec.MsgspecError, ValueError, Rejected) as error:

@@ -1,8 +1,8 @@
 """The state digest: a drift alarm between honest nodes, not a proof.
 
-Sum modulo 2^256 over a source's rows of SHA-256 over the length-prefixed (8 bytes, big endian) table, key, owner, epoch,
-sequence (decimal text) and doc. A sum, so that a changed row costs one subtraction and one addition, whatever the
-number of rows.
+Sum modulo 2^256 over a source's rows of SHA-256 over the length-prefixed (8 bytes, big endian) table, key, owner,
+epoch, sequence (decimal text) and doc. A sum, so that a changed row costs one subtraction and one addition, whatever
+the number of rows.
 """
 
 from functools import lru_cache

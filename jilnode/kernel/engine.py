@@ -471,7 +471,8 @@ class Engine:
         return commit
 
     def fold_digests(self, *, last_of_batch: bool = False) -> None:
-        """Brings every source's digest up to the rows as they are now; called again, it counts only what changed since."""
+        """Brings every source's digest up to the rows as they are now; called again, it counts only what changed
+        since."""
         counted = self._counted
         deltas: dict[str, int] = {}
         for table, cache in self.caches.items():

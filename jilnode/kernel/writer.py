@@ -32,11 +32,11 @@ from jilnode.kernel.errors import (
 )
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.obligations import RETRY_US, Obligations
-from jilnode.kernel.ports import Store, Wanted
+from jilnode.kernel.ports import Loaded, Store, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.state import View
-from jilnode.kernel.system import MARKS, Mark
+from jilnode.kernel.system import ADDRESSES, MARKS, Address, Mark
 from jilnode.kernel.table import Table
 from jilnode.limits import (
     CLOCK_STEP_S,
@@ -257,7 +257,7 @@ class Writer:
         self._check_clock()
         now = engine.now_us()
         for wanted, future in self._wants:
-            engine.provide(await self.store.load(wanted))
+            engine.provide(await self._load(wanted))
             if not future.done():
                 future.set_result(None)
         self._wants.clear()
@@ -350,7 +350,16 @@ class Writer:
             following.needed(self.engine, group.verified, wanted, careful=group.careful)
         if wanted:
             self.statistics.loads += 1
-            self.engine.provide(await self.store.load(wanted))
+            self.engine.provide(await self._load(wanted))
+
+    async def _load(self, wanted: Wanted) -> Loaded:
+        """Loads on the writer's session; when the database is away, waits for it. Nothing is in flight meanwhile."""
+        while True:
+            try:
+                return await self.store.load(wanted)
+            except ConnectionError as error:
+                logger.warning("the database went away", extra={"fields": {"detail": str(error)}})
+                await self._find_out()
 
     async def _until_loaded(self, step: Callable[[], T]) -> T:
         """Runs ``step`` again each time something that it needs had to be loaded. A bounded number of times."""
@@ -360,7 +369,7 @@ class Writer:
             except Missing as missing:
                 assert isinstance(missing.want, Wanted)
                 self.statistics.loads += 1
-                self.engine.provide(await self.store.load(missing.want))
+                self.engine.provide(await self._load(missing.want))
         raise Rejected(
             "command_too_wide", "this command needs too many rows that are not in memory", status=503, retry_after_s=1
         )
@@ -370,14 +379,23 @@ class Writer:
             self.statistics.commands += 1
             return await self._until_loaded(lambda: self.engine.decide(submission, time_us))
         except Rejected as rejected:
+            self._add_address(rejected)
             return rejected
         except InvariantBroken as broken:
-            logger.error("an invariant refused a command of ours", extra={"invariant": broken.module})
+            logger.error("an invariant refused a command of ours", extra={"fields": {"invariant": broken.module}})
             return Rejected("invariant_broken", "this node refused to break its own rules", status=500)
         except Exception:
-            logger.exception("a handler failed", extra={"command": type(submission.command).__name__})
+            logger.exception("a handler failed", extra={"fields": {"command": type(submission.command).__name__}})
             self.engine.alarms.append(f"handler of {type(submission.command).__name__} failed")
             return Rejected("internal_error", "the node could not decide this", status=500)
+
+    def _add_address(self, rejected: Rejected) -> None:
+        """Whoever is misdirected is told where the owner is reached, when its address is known."""
+        owner = rejected.extra.get("owner")
+        if rejected.status == 421 and isinstance(owner, str):
+            image = self.engine.caches[ADDRESSES].get(owner)
+            if image is not None and isinstance(image.row, Address):
+                rejected.extra["address"] = image.row.url
 
     async def _follow_up(self, call: _Call, rejected: Rejected, now: int) -> Rejected | None:
         """Runs what the refusal asks for. None: the caller waits for its effect."""
@@ -452,7 +470,9 @@ class Writer:
         submission = Submission(command(key, image.row), self.engine.source, frozenset({"kernel"}))
         outcome = await self._decide(submission, self.engine.now_us())
         if isinstance(outcome, Rejected):
-            logger.warning("a command of the kernel was refused", extra={"code": outcome.code, "table": table.name})
+            logger.warning(
+                "a command of the kernel was refused", extra={"fields": {"code": outcome.code, "table": table.name}}
+            )
         return outcome
 
     # The commit
@@ -466,14 +486,14 @@ class Writer:
             await self.store.commit(commit)
         except CommitFailed as error:
             self.statistics.failed_commits += 1
-            logger.error("the commit failed", extra={"detail": str(error)})
+            logger.error("the commit failed", extra={"fields": {"detail": str(error)}})
             engine.abandon()
             return Rejected(
                 "commit_failed", "the database refused the commit; nothing was changed", status=503, retry_after_s=1
             )
         except CommitUnknown as error:
             self.statistics.unknown_commits += 1
-            logger.error("the outcome of the commit is unknown", extra={"detail": str(error)})
+            logger.error("the outcome of the commit is unknown", extra={"fields": {"detail": str(error)}})
             if not await self._find_out():
                 engine.abandon()
                 return Rejected(
@@ -497,8 +517,9 @@ class Writer:
         """Takes the lock anew on a fresh session, which proves that the old one ended, and reads the number of the last
         commit."""
         state, reason = self.state, self.reason
-        self.state, self.reason = RECOVERING, "the outcome of the last commit is being looked up"
+        self.state, self.reason = RECOVERING, "the database was lost; this node is asking it for its last commit"
         while True:
+            self._refuse_waiting()
             try:
                 await self.store.reopen()
                 found = await self.store.resident(MARKS)
@@ -507,7 +528,7 @@ class Writer:
                 raise
             except Exception as error:
                 self.reason = f"the database does not answer: {type(error).__name__}"
-                logger.warning("the database does not answer yet", extra={"detail": str(error)})
+                logger.warning("the database does not answer yet", extra={"fields": {"detail": str(error)}})
                 await asyncio.sleep(REOPEN_PAUSE_S)
         self.state, self.reason = state, reason
         image = found.get(COMMIT_MARK)
@@ -534,6 +555,14 @@ class Writer:
         self._clock_offset_us = clock.wall_us() - clock.monotonic_us()
         self.clock_stepped = False
         self._wake.set()
+
+    def _refuse_waiting(self) -> None:
+        """Nobody waits in the queue for a database that is away."""
+        refusal = Rejected("not_writable", self.reason, status=503, retry_after_s=1)
+        while self._calls:
+            call = self._calls.popleft()
+            if not call.future.done():
+                call.future.set_exception(refusal)
 
     def _fail_everybody(self) -> None:
         stopped = Rejected("not_writable", self.reason, status=503, retry_after_s=1)

@@ -1,0 +1,137 @@
+"""The auditor: an empty follower of everybody, in memory, that believes nothing it can check."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from jilnode.events.bus import Record
+from jilnode.events.feed import Feed
+from jilnode.events.record import SEAL_KIND, seal_of_record
+from jilnode.kernel.apply import Group, apply, needed, verify
+from jilnode.kernel.engine import Engine
+from jilnode.kernel.entry import decode_record
+from jilnode.kernel.errors import Breach, CommitFailed, Missing, Parked
+from jilnode.kernel.ports import Wanted
+from jilnode.kernel.registry import Registry
+from jilnode.kernel.seal import SealKey
+from jilnode.kernel.tree import leaf_hash
+from jilnode.limits import GIBIBYTE
+from jilnode.module import Module
+from jilnode.stores.memory import MemoryStore
+from jilnode.stores.memory_disk import MemoryDisk
+from jilnode.system_clock import SystemClock, SystemEntropy
+from jilnode.zone import ZoneBoard
+
+__all__ = ("Auditor",)
+
+READER = "jil-auditor"
+
+
+class Auditor:
+    """``take`` each record, in the order of each source; then ``finish``. Both return the first finding, or None.
+
+    Sources wait for each other's entries (causes) as replicas do; whoever still waits at the end rests on what is not
+    there.
+    """
+
+    def __init__(self, network: str, modules: Sequence[Module], trusted: Mapping[str, str] | None) -> None:
+        self._network = network
+        self._trusted: dict[str, str] = dict(trusted or {})
+        self._take_genesis = trusted is None
+        self._engine = Engine(
+            network=network,
+            source=READER,
+            zone="",
+            key=SealKey.from_seed(hashlib.sha256(READER.encode()).digest()),
+            registry=Registry(modules),
+            zones=ZoneBoard("", (), development=False),
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            cache_bytes=GIBIBYTE,
+        )
+        self._store = MemoryStore(MemoryDisk())
+        self._feeds: dict[str, Feed] = {}
+        self._opened = False
+        self._seals = 0
+
+    async def take(self, record: Record) -> str | None:
+        if not self._opened:
+            await self._store.open(READER, tuple(self._engine.registry.tables.values()))
+            self._opened = True
+        feed = self._feeds.setdefault(record.source, Feed(record.source))
+        try:
+            if record.kind == SEAL_KIND:
+                feed.seals.append(seal_of_record(record))
+                self._seals += 1
+                await self._advance(feed)
+            elif not record.kind.startswith("jil."):
+                entry = decode_record(record.value)
+                if entry.sequence == 0 and self._take_genesis:
+                    self._trusted.setdefault(entry.source, leaf_hash(entry.header).hex())
+                feed.entries.append(entry)
+        except Breach as breach:
+            return f"{record.source}: {breach}"
+        return None
+
+    async def finish(self) -> str | None:
+        moved = True
+        while moved:
+            moved = False
+            for feed in self._feeds.values():
+                try:
+                    moved = await self._advance(feed) or moved
+                except Breach as breach:
+                    return f"{feed.source}: {breach}"
+        for feed in self._feeds.values():
+            if feed.entries:
+                place = f"{feed.source}/{feed.entries[0].epoch}/{feed.entries[0].sequence}"
+                return f"{place}: no seal covers it, or it rests on entries that are not there"
+        for name, state in sorted(self._engine.sources.items()):
+            if state.drift:
+                return f"{name}: a tick's digest is not that of its rows"
+        return None
+
+    async def _advance(self, feed: Feed) -> bool:
+        """Applies what is sealed, one commit of the source at a time, so that a finding names the right entry."""
+        moved = False
+        for group in feed.groups(merged=False):
+            try:
+                await self._apply(group)
+            except Parked:
+                return moved
+            feed.drop(len(group.entries))
+            moved = True
+        return moved
+
+    async def _apply(self, group: Group) -> None:
+        engine = self._engine
+        first = group.entries[0]
+        try:
+            known = engine.sources.get(group.source)
+            verified = verify(group, known, self._network, self._trusted, engine.registry)
+            wanted = Wanted()
+            needed(engine, verified, wanted, careful=True)
+            if wanted:
+                engine.provide(await self._store.load(wanted))
+            while True:
+                try:
+                    apply(engine, verified, careful=True)
+                    break
+                except Missing as missing:
+                    assert isinstance(missing.want, Wanted)
+                    engine.provide(await self._store.load(missing.want))
+            await self._store.commit(engine.seal(0))
+            engine.confirm()
+        except (Breach, CommitFailed) as error:
+            code = error.code if isinstance(error, Breach) else "commit"
+            place = f"entry {first.epoch}/{first.sequence} to {group.seal.size - 1}"
+            raise Breach(code, f"{place}: {error}") from None
+
+    def summary(self) -> list[str]:
+        lines = []
+        for name, state in sorted(self._engine.sources.items()):
+            lines.append(
+                f"{name}: {state.size} entries of epoch {state.epoch}, root {state.frontier.root().hex()}, "
+                f"digest {state.digest:064x}"
+            )
+        lines.append(f"proven: {self._seals} seals, every section, owner, invariant and tick digest")
+        return lines

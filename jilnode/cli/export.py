@@ -1,0 +1,35 @@
+"""Write a journal as JSON Lines, one bus record a line: what ``verify`` and any other tool can check."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from jilnode.cli.journals import journal_records
+from jilnode.events.export import write_lines
+from jilnode.settings import load_settings
+
+__all__ = ("add_arguments", "run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="target", default="", help="a database; default: this node's")
+    parser.add_argument("--source", default="", help="only this source's journal")
+    parser.add_argument("--output", default="-", help="a file; default: standard output")
+
+
+def run(options: argparse.Namespace) -> int:
+    target = options.target or load_settings().store_url
+    if options.output == "-":
+        asyncio.run(_export(target, options.source, sys.stdout.buffer))
+    else:
+        with Path(options.output).open("wb") as file:
+            asyncio.run(_export(target, options.source, file))
+    return 0
+
+
+async def _export(target: str, source: str, file: BinaryIO) -> None:
+    async for record in journal_records(target, source):
+        for line in write_lines([record]):
+            file.write(line)

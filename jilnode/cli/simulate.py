@@ -1,0 +1,32 @@
+"""Run a fleet from a seed, with crashes, partitions, lost commits and skewed clocks, and check what must always hold."""
+
+import argparse
+import json
+
+from jilnode.module import installed_modules
+
+__all__ = ("add_arguments", "run")
+
+QUICK_STEPS = 20_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--nodes", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps")
+
+
+def run(options: argparse.Namespace) -> int:
+    # Only this command needs it, and every other one should start fast.
+    from jilnode.simulation import simulate
+
+    steps = min(options.steps, QUICK_STEPS) if options.quick else options.steps
+    report = simulate(seed=options.seed, steps=steps, nodes=options.nodes, modules=installed_modules())
+    if options.json:
+        for row in report.rows():
+            print(json.dumps(row))
+    else:
+        print(report.text())
+    return 0 if report.finding is None else 1

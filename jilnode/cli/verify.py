@@ -1,0 +1,43 @@
+"""Prove a journal, offline: entries, tree, seals, sections, ownership, invariants, digests. Names the first bad
+entry."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from jilnode.audit import Auditor
+from jilnode.cli.journals import journal_records
+from jilnode.identity import load_trust
+from jilnode.module import installed_modules
+from jilnode.settings import load_settings
+
+__all__ = ("add_arguments", "run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", default="", help="a database or an export file; default: this node's")
+    parser.add_argument("--network", default="", help="default: JIL_NETWORK")
+    parser.add_argument("--trust", default="", help="a trust file; without one, each genesis is taken as it is")
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    trusted = None
+    if options.trust:
+        trusted = load_trust(Path(options.trust))
+    auditor = Auditor(options.network or settings.network, installed_modules(), trusted)
+    finding = asyncio.run(_verify(auditor, options.target or settings.store_url))
+    if finding is not None:
+        print(f"NOT PROVEN: {finding}", file=sys.stderr)
+        return 1
+    for line in auditor.summary():
+        print(line)
+    return 0
+
+
+async def _verify(auditor: Auditor, target: str) -> str | None:
+    async for record in journal_records(target):
+        if (finding := await auditor.take(record)) is not None:
+            return finding
+    return await auditor.finish()

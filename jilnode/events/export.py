@@ -1,0 +1,45 @@
+"""A journal as JSON Lines: one bus record a line, its exact bytes as a string. Peers and export files speak it."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from jilnode.events.bus import Record
+from jilnode.events.record import SEAL_KIND
+from jilnode.kernel.entry import decode_header, decode_record
+from jilnode.kernel.errors import Breach
+from jilnode.kernel.seal import parse_seal
+
+__all__ = ("read_lines", "write_lines")
+
+
+class _Line(msgspec.Struct, frozen=True):
+    type: str
+    value: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def write_lines(records: Iterable[Record]) -> Iterator[bytes]:
+    for record in records:
+        kind = SEAL_KIND if record.kind == SEAL_KIND else "jil.entry"
+        yield _encode(_Line(kind, record.value.decode())) + b"\n"
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
+    """Raises ``Breach('unreadable')`` with the number of the line. Kinds that are not known are passed over."""
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = _decode(text)
+            value = line.value.encode()
+            if line.type == SEAL_KIND:
+                yield Record(SEAL_KIND, parse_seal(line.value).origin.split("/")[2], value)
+            elif line.type == "jil.entry":
+                entry = decode_record(value)
+                yield Record(decode_header(entry.header).type, entry.source, value)
+        except (msgspec.MsgspecError, ValueError, IndexError) as error:
+            raise Breach("unreadable", f"line {number}: {error}") from None
