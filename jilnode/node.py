@@ -248,7 +248,8 @@ class Node:
             if name == "bus":
                 await self._stop_events()
             try:
-                await asyncio.wait_for(close(), bound_s + 1)
+                async with asyncio.timeout(bound_s + 1):
+                    await close()
             except TimeoutError:
                 logger.warning("a shutdown stage took too long", extra={"fields": {"stage": name}})
         for task in self._tasks:

@@ -16,15 +16,16 @@ __all__ = ("journal_records", "open_reader")
 
 def open_reader(target: str) -> Store:
     """A store of which only the reading half is used: no lock is taken, nothing is written."""
-    store: Store
     if target.startswith("postgresql+asyncpg://"):
-        store = PostgresStore(target)
-    else:
-        path = Path(target.removeprefix("sqlite:"))
-        if not path.exists():
-            raise FileNotFoundError(f"there is no {path}")
-        store = SqliteStore(path)
-    return store
+        server = PostgresStore(target)
+        server.open_beside()
+        return server
+    path = Path(target.removeprefix("sqlite:"))
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}")
+    file = SqliteStore(path)
+    file.open_beside()
+    return file
 
 
 async def journal_records(target: str, source: str = "") -> AsyncIterator[Record]:

@@ -28,7 +28,8 @@ __all__ = ("PeerServer",)
 WAIT_MS_MAX = 10_000
 LINES = "application/jsonl"
 JSON = "application/json"
-_PUBLIC = {"access": "public"}
+_PUBLIC = {"access": ""}
+"""No user's token is asked for: nodes have their own, checked here."""
 
 
 class PeerServer:
@@ -91,6 +92,6 @@ class PeerServer:
         issuer = token_issuer(token) if scheme.lower() == "bearer" else None
         state = None if issuer is None else self._engine.sources.get(issuer)
         if issuer is None or state is None or state.status == SUSPENDED or not state.public_key:
-            raise Rejected("unauthenticated", "only nodes that this node follows may read its journals", status=401)
+            raise Rejected("token_invalid", "only nodes that this node follows may read its journals", status=401)
         if not verify_token(token, state.public_key, issuer, self._engine.source):
-            raise Rejected("unauthenticated", "the token is not by that node's key", status=401)
+            raise Rejected("token_invalid", "the token is not by that node's key", status=401)

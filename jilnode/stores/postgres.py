@@ -117,6 +117,11 @@ class PostgresStore(SqlStore):
                 raise CommitUnknown(f"the connection failed around the commit: {error!r}") from error
             raise
 
+    def open_beside(self) -> None:
+        """Only the reading half, beside whoever writes: no lock is taken and nothing is written."""
+        beside = ReadingSession(self._engine, (asyncpg.PostgresError, asyncpg.InterfaceError))
+        self._ask(beside, beside)
+
     def _use(self, session: PostgresSession) -> None:
         self._session = session
         self._ask(session, ReadingSession(self._engine, (asyncpg.PostgresError, asyncpg.InterfaceError)))

@@ -121,6 +121,12 @@ class SqliteStore(SqlStore):
             raise CommitUnknown(f"COMMIT failed: {error}") from error
         self._committing = None
 
+    def open_beside(self) -> None:
+        """Only the reading half, beside whoever writes: no lock is taken and nothing is written."""
+        self._engine = _reading_engine(self._path)
+        beside = ReadingSession(self._engine)
+        self._ask(beside, beside)
+
     def _connect(self) -> sqlite3.Connection:
         """A new writer's connection with safe settings, and the engine for reads beside it."""
         # The thread that commits is another one, but the two never use the connection at once.
