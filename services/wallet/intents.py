@@ -101,16 +101,17 @@ class PostLinked(_Intent, frozen=True):
 
 
 class PostBatch(_Intent, frozen=True):
-    """Each for itself; at most 1,000."""
+    """Each for itself; at most 1,000 in a request, 100 in one command."""
 
     transfers: tuple[PostTransfer, ...]
 
 
 class SetFee(_Intent, frozen=True):
-    """``tiers``: (from amount, basis points), amounts rising from 0."""
+    """``tiers``: (from amount, basis points), amounts rising from 0; ``kind``: ``transfer`` or ``pending``."""
 
     asset: str
     tiers: tuple[tuple[str, int], ...]
+    kind: str = "transfer"
 
 
 class SetLimit(_Intent, frozen=True):
@@ -124,10 +125,13 @@ class SetLimit(_Intent, frozen=True):
 
 
 class SetRoaming(_Intent, frozen=True):
+    """``amount`` in all may be away at ``nodes``; of it each may get ``hourly`` in an hour (all of it when empty)."""
+
     account: str
     asset: str
     amount: str
     nodes: tuple[str, ...]
+    hourly: str = ""
     ttl_s: int = 86_400
 
 
@@ -139,10 +143,9 @@ class SetStatus(_Intent, frozen=True):
 
 
 class RequestShare(_Intent, frozen=True):
-    """The wallet's own: asks another node for money of this account."""
+    """The wallet's own: asks another node for part of a balance (``<account>/<asset>``)."""
 
-    account: str
-    asset: str
+    balance: str
     amount: int
 
 

@@ -7,166 +7,185 @@ not sent to it.
 
 from typing import Any
 
-from jilnode.module import Change, Invariant, Table
+from jilnode.module import Change, Invariant
 from services.wallet.rows import (
     CLAIMS,
     PENDING,
     RECEIPTS,
+    REQUESTS,
     RETURNS,
     SHARES,
     SUPPLY,
     TRANSFERS,
     TRANSITS,
     Pending,
-    share_key,
+    Transfer,
+    home_of,
 )
 
 __all__ = ("INVARIANTS",)
-
-Account = tuple[str, str]
-"""(account, asset)."""
 
 
 def _explained(change: Change) -> str | None:
     """Every share moves by exactly what the event's transfers, supplies, transits and claims say. So, per asset, shares
     and unclaimed transits change by what is issued less what is burned."""
-    shares = change.rows(SHARES)
-    transfers = change.rows(TRANSFERS)
-    moved: dict[Account, int] = {}
-    for _, before, after in shares:
-        share = after or before
-        old = 0 if before is None else before.available + before.held
-        new = 0 if after is None else after.available + after.held
-        account = (share.account, share.asset)
-        moved[account] = moved.get(account, 0) + new - old
+    moved: dict[str, int] = {}
     supply: dict[str, int] = {}
-    for _, _, transfer in transfers:
-        asset, amount = transfer.asset, transfer.amount
+    source = change.source
+    for key, before, after in change.rows(SHARES):
+        if after is None:
+            return f"share {key} is deleted"
+        if after.available < 0 or after.held < 0:
+            return f"share {key} is below zero"
+        balance = f"{after.account}/{after.asset}"
+        if key != f"{balance}/{source}":
+            return f"share {key} is of another account, asset or node"
+        moved[balance] = after.available + after.held - (0 if before is None else before.available + before.held)
+    for key, before, transfer in change.rows(TRANSFERS):
+        if before is not None or transfer is None:
+            return f"transfer {key} is immutable"
+        problem = _transfer(transfer)
+        if problem is not None:
+            return f"transfer {key} {problem}"
+        asset, amount, fee = transfer.asset, transfer.amount, transfer.fee
         if transfer.debit:
-            debit = (transfer.debit, asset)
-            moved[debit] = moved.get(debit, 0) + amount + transfer.fee
+            balance = f"{transfer.debit}/{asset}"
+            moved[balance] = moved.get(balance, 0) + amount + fee
         else:
             supply[asset] = supply.get(asset, 0) + amount
         if transfer.credit:
-            credit = (transfer.credit, asset)
-            moved[credit] = moved.get(credit, 0) - amount
+            balance = f"{transfer.credit}/{asset}"
+            moved[balance] = moved.get(balance, 0) - amount
         else:
             supply[asset] = supply.get(asset, 0) - amount
-        if transfer.fee:
-            fees = (f"{change.source}/fees", asset)
-            moved[fees] = moved.get(fees, 0) - transfer.fee
+        if fee:
+            balance = f"{source}/fees/{asset}"
+            moved[balance] = moved.get(balance, 0) - fee
     for table, sign in ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1)):
         for key, before, row in change.rows(table):
             if before is not None or row is None:
-                return f"{key} is written once"
-            account = (row.account, row.asset)
-            moved[account] = moved.get(account, 0) + sign * row.amount
+                return f"{table.name} {key} is written once"
+            moved[row.balance] = moved.get(row.balance, 0) + sign * row.amount
+    problem = _supplied(change, supply)
+    if problem is not None:
+        return problem
+    for balance, amount in moved.items():
+        if amount:
+            return f"{balance} moved by {amount} more than the event explains"
+    return None
+
+
+def _transfer(transfer: Transfer) -> str | None:
+    if transfer.amount <= 0 or transfer.fee < 0 or transfer.debit == transfer.credit:
+        return "moves nothing, or to itself"
+    kind = transfer.kind
+    if (kind == "issue") != (not transfer.debit) or (kind == "burn") != (not transfer.credit):
+        return f"is not of kind {kind}"
+    if kind not in ("transfer", "post", "issue", "burn") or (kind == "post") != bool(transfer.of):
+        return f"is of no kind: {kind}"
+    if transfer.fee and not (transfer.debit and transfer.credit):
+        return "takes a fee of the supply"
+    return None
+
+
+def _supplied(change: Change, supply: dict[str, int]) -> str | None:
+    """What transfers issued and burned is what the supplies say; whose supply it is, the kernel's key rules say."""
     for key, before, after in change.rows(SUPPLY):
         if after is None:
             return f"the supply of {key} is deleted"
         issuer, _, code = key.partition("/")
         asset = f"{code}@{issuer}"
-        old_issued, old_burned = (0, 0) if before is None else (before.issued, before.burned)
-        if after.issued < old_issued or after.burned < old_burned:
+        issued = after.issued - (0 if before is None else before.issued)
+        burned = after.burned - (0 if before is None else before.burned)
+        if issued < 0 or burned < 0:
             return f"the supply of {asset} runs backwards"
-        supply[asset] = supply.get(asset, 0) - (after.issued - old_issued) + (after.burned - old_burned)
-    for account, amount in moved.items():
-        if amount:
-            return f"{account[0]} {account[1]} moved by {amount} more than the event explains"
+        supply[asset] = supply.get(asset, 0) - issued + burned
     for asset, amount in supply.items():
         if amount:
             return f"the supply of {asset} is off by {amount}"
     return None
 
 
-def _sound(change: Change) -> str | None:
-    """Shares are at their own place and never below zero; transfers say something that can be."""
-    for key, _, share in change.rows(SHARES):
-        if share is None:
-            return f"share {key} is deleted"
-        if share.available < 0 or share.held < 0:
-            return f"share {key} is below zero"
-        if share_key(share.account, share.asset, change.source) != key:
-            return f"share {key} is of another account, asset or node"
-    for key, before, transfer in change.rows(TRANSFERS):
-        if before is not None or transfer is None:
-            return f"transfer {key} is immutable"
-        if transfer.amount <= 0 or transfer.fee < 0 or transfer.debit == transfer.credit:
-            return f"transfer {key} moves nothing, or to itself"
-        if (transfer.kind == "issue") != (not transfer.debit) or (transfer.kind == "burn") != (not transfer.credit):
-            return f"transfer {key} is of kind {transfer.kind}"
-    return None
-
-
 def _reserved(change: Change) -> str | None:
     """What is held changes by what is reserved and resolved; a pending transfer resolves once, to no more than it
     reserved."""
-    held: dict[Account, int] = {}
-    for _, before, after in change.rows(SHARES):
-        difference = (after.held if after else 0) - (before.held if before else 0)
+    held: dict[str, int] = {}
+    for key, before, after in change.rows(SHARES):
+        difference = after.held - (0 if before is None else before.held)
         if difference:
-            share = after or before
-            account = (share.account, share.asset)
-            held[account] = held.get(account, 0) + difference
-    posts = {transfer.of: transfer for _, _, transfer in change.rows(TRANSFERS) if transfer.kind == "post"}
+            held[key] = difference
+    posts: dict[str, Transfer] = {}
+    for key, _, transfer in change.rows(TRANSFERS):
+        if transfer.kind == "post":
+            if transfer.of in posts:
+                return f"pending {transfer.of} is posted twice, by {key} too"
+            posts[transfer.of] = transfer
     for key, before, after in change.rows(PENDING):
-        problem = _resolution(key, before, after, posts.pop(key, None))
+        problem = _resolution(before, after, posts.pop(key, None))
         if problem is not None:
-            return problem
-        account = (after.debit, after.asset)
+            return f"pending {key} {problem}"
+        share = f"{after.debit}/{after.asset}/{change.source}"
         reserved = after.amount + after.fee
-        held[account] = held.get(account, 0) + (reserved if before is not None else -reserved)
+        held[share] = held.get(share, 0) + (reserved if before is not None else -reserved)
     if posts:
         return f"{next(iter(posts))} is posted but not resolved"
-    for account, amount in held.items():
+    for key, amount in held.items():
         if amount:
-            return f"{account[0]} {account[1]} holds {amount} more than is reserved"
+            return f"share {key} holds {amount} more than is reserved"
     return None
 
 
-def _resolution(key: str, before: Pending | None, after: Pending | None, post: object) -> str | None:
+def _resolution(before: Pending | None, after: Pending | None, post: Transfer | None) -> str | None:
     if after is None:
-        return f"pending {key} is deleted"
+        return "is deleted"
     if after.amount <= 0 or after.fee < 0:
-        return f"pending {key} reserves nothing"
+        return "reserves nothing"
     if before is None:
-        return None if after.status == "open" and post is None else f"pending {key} begins as {after.status}"
+        return None if after.status == "open" and post is None and not after.posted else f"begins as {after.status}"
     same = (before.debit, before.credit, before.asset, before.amount, before.fee, before.scale)
     if same != (after.debit, after.credit, after.asset, after.amount, after.fee, after.scale):
-        return f"pending {key} is changed"
+        return "is changed"
     if before.status != "open" or after.status not in ("posted", "voided", "expired"):
-        return f"pending {key} goes from {before.status} to {after.status}"
-    if (after.status == "posted") != (post is not None) or after.posted > after.amount:
-        return f"pending {key} is {after.status} with {after.posted} posted"
+        return f"goes from {before.status} to {after.status}"
+    if (after.status == "posted") != (post is not None):
+        return f"is {after.status}, and its transfer says otherwise"
+    if post is None:
+        return None if after.posted == 0 else f"is {after.status} with something posted"
+    if (post.debit, post.credit, post.asset, post.amount) != (after.debit, after.credit, after.asset, after.posted):
+        return "is posted as something else"
+    if post.amount > after.amount or post.fee > after.fee:
+        return "is posted with more than it reserved"
     return None
 
 
 def _sent(change: Change) -> str | None:
-    """What arrives was sent: to this source, by an entry that the event names as its cause, and no more of it."""
-    pairs: tuple[tuple[Table[Any], Table[Any]], ...] = ((CLAIMS, TRANSITS), (RECEIPTS, RETURNS))
-    for claims, sources in pairs:
-        for key, _, claim in change.rows(claims):
-            cause = change.cause(sources, key)
-            if cause is None:
+    """What is sent was asked for, or goes home; what arrives was sent: to this source, by an entry that the event names
+    as its cause, and no more of it. Only an account's home sends its money away."""
+    source = change.source
+    for key, _, row in change.rows(TRANSITS):
+        cause = change.cause(REQUESTS, key)
+        if cause is None:
+            return f"{key} is sent without the entry that asked for it"
+        asker, request = cause
+        if (row.to, row.balance) != (asker, request.balance) or not 0 <= row.amount <= request.amount:
+            return f"{key} is sent as something else than was asked for"
+        if row.amount and home_of(row.balance) not in (source, asker):
+            return f"{key} is sent away by a node that is not the account's home"
+    for claims, sources in ((CLAIMS, TRANSITS), (RECEIPTS, RETURNS)):
+        for key, _, row in change.rows(claims):
+            sent: tuple[str, Any] | None = change.cause(sources, key)
+            if sent is None:
                 return f"{key} is claimed without the entry that sent it"
-            sent = cause[1]
-            if (sent.to, sent.account, sent.asset, sent.amount) != (
-                change.source,
-                claim.account,
-                claim.asset,
-                claim.amount,
-            ):
+            if (sent[1].to, sent[1].balance, sent[1].amount) != (source, row.balance, row.amount):
                 return f"{key} is claimed as something else than was sent"
-    for table in (TRANSITS, RETURNS):
-        for key, _, row in change.rows(table):
-            if row is None or row.amount < 0 or (row.amount and row.to == change.source):
-                return f"{key} sends nothing, or to itself"
+    for key, _, row in change.rows(RETURNS):
+        if row.amount <= 0 or row.to == source or row.to != home_of(row.balance):
+            return f"{key} goes somewhere else than home"
     return None
 
 
 INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained),
-    Invariant("wallet_sound", range(1, 2), _sound),
     Invariant("wallet_reserved", range(1, 2), _reserved),
     Invariant("wallet_sent", range(1, 2), _sent),
 )

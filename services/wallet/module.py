@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from jilnode.kernel.names import valid_key
 from jilnode.module import Command, Module, Reaction, Touch
-from services.wallet.commands import accounts, pending, roaming, transfers
+from services.wallet.commands import accounts, fees, limits, pending, roaming, transfers
 from services.wallet.intents import (
     Burn,
     ClaimReturn,
@@ -37,8 +38,10 @@ from services.wallet.rows import (
     RECEIPTS,
     REQUESTS,
     RETURNS,
+    SHARES,
     TABLES,
     TRANSITS,
+    home_of,
 )
 from services.wallet.views import (
     account_reply,
@@ -54,13 +57,20 @@ __all__ = ("MODULE",)
 
 
 def _parties(command: Any) -> Iterator[Touch]:
-    """The accounts of a transfer that are named by id, and the debit's limits: loaded with one query for a whole
-    batch."""
-    for reference in (command.debit, command.credit):
-        if "@" not in reference:
-            yield ACCOUNTS, reference.replace("~", "/")
-    if "@" not in command.debit:
-        yield LIMITS, f"{command.debit.replace('~', '/')}/{command.asset}"
+    """The rows of a transfer between accounts that are named by id and at home here: loaded with one query a table for
+    a whole batch."""
+    debit, credit = command.debit, command.credit
+    if "@" not in debit and valid_key(key := debit.replace("~", "/")):
+        yield ACCOUNTS, key
+        balance = f"{key}/{command.asset}"
+        if valid_key(balance):
+            yield LIMITS, balance
+            yield SHARES, f"{balance}/{home_of(key)}"
+    if "@" not in credit and valid_key(key := credit.replace("~", "/")):
+        yield ACCOUNTS, key
+        share = f"{key}/{command.asset}/{home_of(key)}"
+        if valid_key(share):
+            yield SHARES, share
 
 
 def _many(command: PostBatch | PostLinked) -> Iterator[Touch]:
@@ -76,9 +86,9 @@ MODULE = Module(
         Command(CreateAsset, "wallet.asset.created", accounts.create_asset, asset_reply),
         Command(CreateAccount, "wallet.account.opened", accounts.create_account, account_reply),
         Command(SetStatus, "wallet.account.status_set", accounts.set_status, account_reply, status=200),
-        Command(SetFee, "wallet.fee.set", accounts.set_fee, key_reply, status=200),
-        Command(SetLimit, "wallet.limit.set", accounts.set_limit, key_reply, status=200),
-        Command(SetRoaming, "wallet.roaming.set", accounts.set_roaming, key_reply, status=200),
+        Command(SetFee, "wallet.fee.set", fees.set_fee, key_reply, status=200),
+        Command(SetLimit, "wallet.limit.set", limits.set_limit, key_reply, status=200),
+        Command(SetRoaming, "wallet.roaming.set", roaming.set_roaming, key_reply, status=200),
         Command(Issue, "wallet.money.issued", transfers.issue, transfer_reply),
         Command(Burn, "wallet.money.burned", transfers.burn, transfer_reply),
         Command(

@@ -4,23 +4,21 @@ from typing import Any
 
 import msgspec
 
+from jilnode.kernel.names import valid_key
 from jilnode.kernel.system import ADDRESSES, TICKS
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
-from jilnode.module import QueryContext, Rejected
+from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import fee_of, format_amount, parse_amount
+from services.wallet.commands.shares import under_way
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
-    CLAIMS,
     FEES,
     HANDLES,
     PENDING,
-    RECEIPTS,
-    RETURNS,
     SHARES,
     SUPPLY,
     TRANSFERS,
-    TRANSITS,
     Account,
     Share,
     Transfer,
@@ -49,6 +47,7 @@ __all__ = (
     "HistoryParams",
     "IdParams",
     "NoParams",
+    "Pendings",
     "Quote",
     "QuoteParams",
     "Statement",
@@ -58,12 +57,11 @@ __all__ = (
     "freeze_state",
     "history",
     "pending",
+    "pendings",
     "quote",
     "statement",
     "transfer",
 )
-
-RETURNS_LOOKED_AT = 100
 
 
 class NoParams(msgspec.Struct, frozen=True):
@@ -83,12 +81,15 @@ class IdParams(msgspec.Struct, frozen=True):
 
 
 class QuoteParams(msgspec.Struct, frozen=True):
+    """``kind``: ``transfer`` or ``pending``."""
+
     asset: str
     amount: str
+    kind: str = "transfer"
 
 
 class HistoryParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before. Newest first."""
+    """``after``: the cursor of the page before. Newest first, one node's transfers after the other's."""
 
     account: str
     after: str = ""
@@ -127,7 +128,13 @@ class StatementLine(msgspec.Struct, frozen=True):
     change: str
     fee: str
     counterparty: str
+    at_us: int
     reference: str
+
+
+class Pendings(msgspec.Struct, frozen=True):
+    items: list[PendingView]
+    next: str | None
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -157,11 +164,20 @@ def check_reader(context: QueryContext, row: Account | None) -> Account:
     return row
 
 
+def outside_key(reference: str, field: str) -> str:
+    """The key that an id from outside stands for; what can't be a key is nothing we know."""
+    key = reference.replace("~", "/")
+    if not valid_key(key):
+        raise Rejected("bad_id", "not an id of this node's", status=404, field=field)
+    return key
+
+
 def resolve(view: Any, reference: str) -> str:
+    """The account's key, or nothing when the handle is unknown."""
     name, at, node = reference.partition("@")
     if not at:
-        return reference.replace("~", "/")
-    handle = view[HANDLES].get(f"{node}/{name}")
+        return outside_key(reference, "/account")
+    handle = view[HANDLES].get(outside_key(f"{node}/{name}", "/account"))
     return "" if handle is None else str(handle.account)
 
 
@@ -194,7 +210,7 @@ def quote(view: Any, context: QueryContext, params: QuoteParams) -> Quote:
     if asset is None:
         raise Rejected("unknown_asset", f"no asset {params.asset!r} is known here", field="/asset")
     amount = parse_amount(params.amount, asset.scale)
-    fee = view[FEES].get(f"{context.source}/{params.asset}")
+    fee = view[FEES].get(f"{context.source}/{params.asset}/{params.kind}")
     charged = 0 if fee is None else fee_of(amount, fee.tiers)
     return Quote(
         params.asset,
@@ -205,7 +221,7 @@ def quote(view: Any, context: QueryContext, params: QuoteParams) -> Quote:
 
 
 def pending(view: Any, context: QueryContext, params: IdParams) -> PendingView:
-    key = params.id.replace("~", "/")
+    key = outside_key(params.id, "/id")
     row = view[PENDING].get(key)
     if row is None:
         raise Rejected("unknown_pending", "no such pending transfer of yours is known here", status=404, field="/id")
@@ -214,7 +230,7 @@ def pending(view: Any, context: QueryContext, params: IdParams) -> PendingView:
 
 
 async def transfer(reader: Any, context: QueryContext, params: IdParams) -> TransferView:
-    key = params.id.replace("~", "/")
+    key = outside_key(params.id, "/id")
     image = (await reader.get(TRANSFERS, [key])).get(key)
     row = None if image is None else image.row
     if isinstance(row, Transfer):
@@ -227,56 +243,37 @@ async def transfer(reader: Any, context: QueryContext, params: IdParams) -> Tran
 
 async def _own_account(reader: Any, context: QueryContext, reference: str) -> str:
     name, at, node = reference.partition("@")
-    key = reference.replace("~", "/")
+    key = outside_key(f"{node}/{name}" if at else reference, "/account")
     if at:
-        handle = (await reader.get(HANDLES, [f"{node}/{name}"])).get(f"{node}/{name}")
+        handle = (await reader.get(HANDLES, [key])).get(key)
         key = "" if handle is None else handle.row.account
     image = (await reader.get(ACCOUNTS, [key])).get(key) if key else None
     check_reader(context, None if image is None else image.row)
     return key
 
 
-async def balances(reader: Any, context: QueryContext, params: AccountParams) -> Balances:
-    key = await _own_account(reader, context, params.account)
+def balances(view: Any, context: QueryContext, params: AccountParams) -> Balances:
+    """All of it in one look, so that the parts belong together."""
+    account_key = resolve(view, params.account)
+    check_reader(context, view[ACCOUNTS].get(account_key) if account_key else None)
     parts: dict[str, list[tuple[str, Share]]] = {}
-    after: str | None = None
-    while True:
-        page = await reader.page(SHARES, [("account", key)], after=after, limit=PAGE_ITEMS_MAX)
-        for share_key, image in page.items:
-            parts.setdefault(image.row.asset, []).append((share_key, image.row))
-        if not page.more:
-            break
-        after = page.items[-1][0]
-    moving = await _in_transit(reader, key, [share.request for rows in parts.values() for _, share in rows])
+    for key in view[SHARES].keys("by_account", account_key):
+        share = view[SHARES].get(key)
+        parts.setdefault(share.asset, []).append((key, share))
     return Balances(
-        outside(key),
-        [await _balance(reader, context, asset, rows, moving.get(asset, 0)) for asset, rows in sorted(parts.items())],
+        outside(account_key),
+        [_balance(view, context, account_key, asset, rows) for asset, rows in sorted(parts.items())],
     )
 
 
-async def _in_transit(reader: Any, account: str, requests: list[str]) -> dict[str, int]:
-    """asset -> money that was sent and has not arrived, as far as this node has heard."""
-    found: dict[str, int] = {}
-    keys = [request for request in requests if request]
-    transits = await reader.get(TRANSITS, keys) if keys else {}
-    claims = await reader.get(CLAIMS, keys) if keys else {}
-    page = await reader.page(RETURNS, [("account", account)], limit=RETURNS_LOOKED_AT, descending=True)
-    receipts = await reader.get(RECEIPTS, [key for key, _ in page.items]) if page.items else {}
-    sent = [(key, image, claims) for key, image in transits.items()] + [
-        (key, image, receipts) for key, image in page.items
-    ]
-    for key, image, arrived in sent:
-        if key not in arrived:
-            found[image.row.asset] = found.get(image.row.asset, 0) + image.row.amount
-    return found
-
-
-async def _balance(
-    reader: Any, context: QueryContext, asset: str, rows: list[tuple[str, Share]], moving: int
+def _balance(
+    view: Any, context: QueryContext, account_key: str, asset: str, rows: list[tuple[str, Share]]
 ) -> BalanceView:
     code, _, issuer = asset.partition("@")
-    image = (await reader.get(ASSETS, [f"{issuer}/{code}"])).get(f"{issuer}/{code}")
-    scale = 0 if image is None else image.row.scale
+    row = view[ASSETS].get(f"{issuer}/{code}")
+    scale = 0 if row is None else row.scale
+    balance = f"{account_key}/{asset}"
+    moving = under_way(view, balance)
     nodes = []
     here = 0
     for key, share in rows:
@@ -299,27 +296,37 @@ async def _balance(
     )
 
 
-async def _page(reader: Any, context: QueryContext, params: HistoryParams) -> tuple[str, Any, str | None]:
+async def _page(
+    reader: Any, context: QueryContext, params: HistoryParams, table: Table[Any]
+) -> tuple[str, Any, str | None]:
     if not 1 <= params.limit <= PAGE_ITEMS_MAX:
         raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
+    after = params.after.replace("~", "/")
+    if after and not valid_key(after):
+        raise Rejected("bad_request", "after is the cursor of the page before", status=400, field="/after")
     key = await _own_account(reader, context, params.account)
     page = await reader.page(
-        TRANSFERS,
+        table,
         [("debit", key), ("credit", key)],
-        after=params.after.replace("~", "/") or None,
+        after=after or None,
         limit=params.limit,
         descending=True,
     )
     return key, page, outside(page.items[-1][0]) if page.more else None
 
 
+async def pendings(reader: Any, context: QueryContext, params: HistoryParams) -> Pendings:
+    _, page, cursor = await _page(reader, context, params, PENDING)
+    return Pendings([pending_view(key, image.row) for key, image in page.items], cursor)
+
+
 async def history(reader: Any, context: QueryContext, params: HistoryParams) -> History:
-    _, page, cursor = await _page(reader, context, params)
+    _, page, cursor = await _page(reader, context, params, TRANSFERS)
     return History([transfer_view(key, image.row) for key, image in page.items], cursor)
 
 
 async def statement(reader: Any, context: QueryContext, params: HistoryParams) -> Statement:
-    account_key, page, cursor = await _page(reader, context, params)
+    account_key, page, cursor = await _page(reader, context, params, TRANSFERS)
     lines = []
     for key, image in page.items:
         row = image.row
@@ -332,6 +339,7 @@ async def statement(reader: Any, context: QueryContext, params: HistoryParams) -
                 format_amount(-(row.amount + row.fee) if paid else row.amount, row.scale),
                 format_amount(row.fee if paid else 0, row.scale),
                 outside(row.credit if paid else row.debit),
+                row.at_us,
                 row.reference,
             )
         )

@@ -1,11 +1,11 @@
 """The wallet's HTTP routes, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from jilnode.limits import BATCH_CHUNK_ITEMS
-from jilnode.module import Query, Write
+from jilnode.limits import BATCH_CHUNK_ITEMS, BATCH_ITEMS_MAX
+from jilnode.module import Query, Rejected, Write
 from services.wallet import queries
 from services.wallet.intents import (
     Burn,
@@ -30,7 +30,7 @@ from services.wallet.views import (
     BatchItem,
     BatchView,
     PendingView,
-    StatusView,
+    SettingView,
     TransferView,
 )
 
@@ -44,14 +44,20 @@ def _with_id(parameters: Mapping[str, str], body: PostPending | VoidPending) -> 
     return msgspec.structs.replace(body, id=parameters["id"])
 
 
-def _with_account(parameters: Mapping[str, str], body: SetStatus) -> msgspec.Struct:
-    return SetStatus(parameters["account"], body.status)
+class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``{}``."""
+
+
+def _status(status: str) -> Callable[[Mapping[str, str], NoBody], SetStatus]:
+    return lambda parameters, body: SetStatus(parameters["account"], status)
 
 
 def _split(body: PostBatch) -> list[PostBatch]:
     """Chunks of a fixed size, so that a retry cuts the same way."""
     items = body.transfers
-    return [PostBatch(items[i : i + BATCH_CHUNK_ITEMS]) for i in range(0, len(items), BATCH_CHUNK_ITEMS)] or [body]
+    if not 1 <= len(items) <= BATCH_ITEMS_MAX:
+        raise Rejected("bad_count", f"1 to {BATCH_ITEMS_MAX} transfers", field="/transfers", status=400)
+    return [PostBatch(items[i : i + BATCH_CHUNK_ITEMS]) for i in range(0, len(items), BATCH_CHUNK_ITEMS)]
 
 
 def _join(replies: list[BatchView]) -> BatchView:
@@ -80,8 +86,22 @@ WRITES = (
         "Open an account at this node",
         example=CreateAccount(handle="kestrel"),
     ),
-    Write(f"{BASE}/issues", Issue, TransferView, "wallet:issue", "Issue money of an asset of this node"),
-    Write(f"{BASE}/burns", Burn, TransferView, "wallet:issue", "Burn money of an asset of this node"),
+    Write(
+        f"{BASE}/issues",
+        Issue,
+        TransferView,
+        "wallet:issue",
+        "Issue money of an asset of this node",
+        example=Issue("CHFX@ch-zug-01", "kestrel@ch-zug-01", "1000.00"),
+    ),
+    Write(
+        f"{BASE}/burns",
+        Burn,
+        TransferView,
+        "wallet:issue",
+        "Burn money of an asset of this node",
+        example=Burn("CHFX@ch-zug-01", "kestrel@ch-zug-01", "10.00"),
+    ),
     Write(
         f"{BASE}/transfers",
         PostTransfer,
@@ -135,18 +155,46 @@ WRITES = (
         split=_split,
         join=_join,
     ),
-    Write(f"{BASE}/fees", SetFee, StatusView, "wallet:operate", "Set this node's fees on an asset", status=200),
-    Write(f"{BASE}/limits", SetLimit, StatusView, "wallet:operate", "Limit what an account may move", status=200),
-    Write(f"{BASE}/roaming", SetRoaming, StatusView, "wallet:transfer", "Allow an account's money away", status=200),
     Write(
-        f"{BASE}/accounts/{{account:str}}/status",
-        SetStatus,
-        AccountView,
+        f"{BASE}/fees",
+        SetFee,
+        SettingView,
         "wallet:operate",
-        "Freeze, unfreeze or close an account",
+        "Set this node's fees on an asset",
         status=200,
-        command=_with_account,
-        example=SetStatus(status="frozen"),
+        example=SetFee("CHFX@ch-zug-01", (("0", 30), ("10000.00", 10))),
+    ),
+    Write(
+        f"{BASE}/limits",
+        SetLimit,
+        SettingView,
+        "wallet:operate",
+        "Limit what an account may move",
+        status=200,
+        example=SetLimit("kestrel@ch-zug-01", "CHFX@ch-zug-01", single="500.00", daily="2000.00"),
+    ),
+    Write(
+        f"{BASE}/roaming",
+        SetRoaming,
+        SettingView,
+        "wallet:transfer",
+        "Allow an account's money to other nodes",
+        status=200,
+        example=SetRoaming("kestrel@ch-zug-01", "CHFX@ch-zug-01", "200.00", ("sg-mas-01",)),
+    ),
+    *(
+        Write(
+            f"{BASE}/accounts/{{account:str}}/{verb}",
+            NoBody,
+            AccountView,
+            "wallet:operate",
+            f"{verb.capitalize()} an account, at its home",
+            status=200,
+            command=_status(status),
+            example=NoBody(),
+            description="Ask for the account's `status` to see at which nodes it is in force already.",
+        )
+        for verb, status in (("freeze", "frozen"), ("unfreeze", "active"), ("close", "closed"))
     ),
 )
 
@@ -167,7 +215,7 @@ QUERIES = (
         queries.Balances,
         "wallet:read",
         "What an account has: available, pending, in transit, here and elsewhere",
-        listing=queries.balances,
+        queries.balances,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/history",
@@ -176,6 +224,14 @@ QUERIES = (
         "wallet:read",
         "An account's transfers, newest first",
         listing=queries.history,
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/pending",
+        queries.HistoryParams,
+        queries.Pendings,
+        "wallet:read",
+        "An account's reserved transfers, open and resolved, newest first",
+        listing=queries.pendings,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/statement",

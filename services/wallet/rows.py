@@ -1,8 +1,8 @@
 """The wallet's rows. Amounts are integers in the asset's minor units; moments are microseconds.
 
-An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<home>/<id>``. A balance is the sum of
-*shares*, one row for each (account, asset, node), each spendable only at its node (escrow for bounded counters: O'Neil,
-TODS 1986; Balegas et al., SRDS 2015).
+An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<home>/<id>``, a balance
+``<account>/<asset>``. A balance is the sum of its *shares*, one row for each node, ``<balance>/<node>``, each spendable
+only at its node (escrow for bounded counters: O'Neil, TODS 1986; Balegas et al., SRDS 2015).
 """
 
 from jilnode.kernel.names import SourceId
@@ -13,6 +13,7 @@ from jilnode.module import (
     EndsWithOwner,
     EqualityIndex,
     Owned,
+    SumIndex,
     Table,
 )
 from services.wallet.intents import DriftHome, ExpirePending
@@ -37,6 +38,7 @@ __all__ = (
     "TRANSFERS",
     "TRANSITS",
     "USAGE",
+    "VISITS",
     "home_of",
     "share_key",
 )
@@ -67,29 +69,41 @@ class Handle(Owned, frozen=True):
 
 
 class Share(Owned, frozen=True):
-    """What one node holds of an account: ``available`` to spend here, ``held`` for open pending transfers. ``request``
-    is the key of the open request for more; ``arrived_us`` when money last came from another node; ``drift_us`` when it
-    goes home."""
+    """What one node holds of a balance: ``available`` to spend here, ``held`` for open pending transfers. Away from
+    home it goes home at ``drift_us``."""
 
     account: str
     asset: str
     available: int = 0
     held: int = 0
-    request: str = ""
-    arrived_us: int = 0
     drift_us: int = 0
 
 
+class Visit(Owned, frozen=True):
+    """What one node knows about money that came from elsewhere: ``request`` is the open request for more, ``refused``
+    what the last one was answered and when, ``arrived_us`` when money came. ``allowance`` and ``count`` are what is left,
+    until ``until_us``, of the part of the account's limits that came with the money."""
+
+    request: str = ""
+    refused: str = ""
+    refused_us: int = 0
+    arrived_us: int = 0
+    allowance: int = 0
+    count: int = 0
+    until_us: int = 0
+
+
 class Transfer(Owned, frozen=True):
-    """Posted, and never changed. ``debit`` pays ``amount + fee``, ``credit`` gets ``amount``, ``payee`` of the fee is
-    the node's fee account. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``issue`` (no debit),
-    ``burn`` (no credit)."""
+    """Posted, and never changed. ``debit`` pays ``amount + fee``, ``credit`` gets ``amount``, the node's fee account
+    gets the fee. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``issue`` (no debit), ``burn`` (no
+    credit)."""
 
     debit: str
     credit: str
     asset: str
     amount: int
     scale: int
+    at_us: int
     fee: int = 0
     kind: str = "transfer"
     reference: str = ""
@@ -112,11 +126,10 @@ class Pending(Owned, frozen=True):
 
 
 class Batch(Owned, frozen=True):
-    """What a batch or a linked set did: the keys of its transfers, and of refused items (index, code, detail,
-    field)."""
+    """A batch or a linked set. Its transfers are in the same event, in order; ``refused`` lists the items that were
+    not posted: (index, code, detail, field)."""
 
     items: int
-    posted: tuple[tuple[int, str], ...] = ()
     refused: tuple[tuple[int, str, str, str], ...] = ()
 
 
@@ -128,9 +141,10 @@ class Fee(Owned, frozen=True):
 
 
 class Limit(Owned, frozen=True):
-    """Of one account and asset, at all nodes together: each node away from home gets a slice with the money. 0 =
-    none."""
+    """Of one account and asset, at all nodes together: what is granted to another node counts at home, and that node
+    may debit only as much. 0 = no limit. Days are UTC days, months are 30 days."""
 
+    scale: int
     single: int = 0
     daily: int = 0
     monthly: int = 0
@@ -139,61 +153,74 @@ class Limit(Owned, frozen=True):
 
 
 class Usage(Owned, frozen=True):
-    """What was debited at this node in one window."""
+    """What was debited, or granted away, at the home: in day number ``day``, month ``month``, count window
+    ``window``."""
 
-    amount: int
-    count: int
+    scale: int
+    day: int = 0
+    daily: int = 0
+    month: int = 0
+    monthly: int = 0
+    window: int = 0
+    count: int = 0
 
 
 class Roaming(Owned, frozen=True):
-    """What the home allows away: ``amount`` for each node in one hour, only to ``nodes``, until ``expires_us``."""
+    """What the home allows away: ``amount`` in all until ``expires_us``, of which ``used`` is granted and not come
+    back; to each of ``nodes`` at most ``hourly`` in one hour."""
 
+    scale: int
     amount: int
+    hourly: int
     nodes: tuple[str, ...]
     expires_us: int
+    used: int = 0
 
 
 class Granted(Owned, frozen=True):
-    """What a holder granted to one asker in one hour."""
+    """What the home granted to one asker in hour number ``hour``."""
 
+    hour: int
     amount: int
 
 
 class Request(Owned, frozen=True):
-    """A node asks ``to`` for part of an account's money. Open until ``to`` writes the transit under the same key."""
+    """A node asks ``to`` for part of a balance. Open until ``to`` writes the transit under the same key."""
 
-    account: str
-    asset: str
+    balance: str
     amount: int
     to: str
     deadline_us: int
 
 
 class Transit(Owned, frozen=True):
-    """Money on its way to node ``to``. An amount of 0 refuses the request, ``code`` says why."""
+    """Money on its way to node ``to``. An amount of 0 refuses the request, ``code`` says why. ``until_us``, where
+    limits hold: the amount and ``count`` debits are what ``to`` may use of them until then."""
 
-    account: str
-    asset: str
+    balance: str
     amount: int
     to: str
     code: str = ""
+    count: int = 0
+    until_us: int = 0
 
 
 class Claim(Owned, frozen=True):
     """The arrival of a transit (or of a return), at the node it was sent to."""
 
-    account: str
-    asset: str
+    balance: str
     amount: int
 
 
 class Return(Owned, frozen=True):
-    """Money that drifts home unasked."""
+    """Money that drifts home unasked, with what it did not use of the limits."""
 
-    account: str
-    asset: str
+    balance: str
     amount: int
     to: str
+    allowance: int = 0
+    count: int = 0
+    until_us: int = 0
 
 
 def _nobody(row: object) -> str:
@@ -226,13 +253,33 @@ BATCHES = Table("wallet.batch", Batch, CreatedBy(), write_once=True)
 FEES = Table("wallet.fee", Fee, CreatedBy(), resident=True)
 LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS, _nobody))
 USAGE = Table("wallet.usage", Usage, EndsWithOwner())
+VISITS = Table("wallet.visit", Visit, EndsWithOwner())
 ROAMING = Table("wallet.roaming", Roaming, DerivedFrom(ACCOUNTS, _nobody))
 GRANTED = Table("wallet.granted", Granted, EndsWithOwner())
 REQUESTS = Table("wallet.request", Request, CreatedBy(), searchable=("to",))
-TRANSITS = Table("wallet.transit", Transit, DerivedFrom(REQUESTS, lambda row: row.to), searchable=("to", "account"))
-CLAIMS = Table("wallet.claim", Claim, DerivedFrom(TRANSITS, lambda row: row.to))
-RETURNS = Table("wallet.return", Return, CreatedBy(), searchable=("to", "account"))
-RECEIPTS = Table("wallet.receipt", Claim, DerivedFrom(RETURNS, lambda row: row.to))
+_MOVING = SumIndex("moving", "balance", "amount")
+TRANSITS = Table(
+    "wallet.transit",
+    Transit,
+    DerivedFrom(REQUESTS, lambda row: row.to),
+    searchable=("to", "balance", "amount"),
+    indexes=(_MOVING,),
+)
+CLAIMS = Table(
+    "wallet.claim",
+    Claim,
+    DerivedFrom(TRANSITS, lambda row: row.to),
+    searchable=("balance", "amount"),
+    indexes=(_MOVING,),
+)
+RETURNS = Table("wallet.return", Return, CreatedBy(), searchable=("to", "balance", "amount"), indexes=(_MOVING,))
+RECEIPTS = Table(
+    "wallet.receipt",
+    Claim,
+    DerivedFrom(RETURNS, lambda row: row.to),
+    searchable=("balance", "amount"),
+    indexes=(_MOVING,),
+)
 
 TABLES = (
     ASSETS,
@@ -253,13 +300,14 @@ TABLES = (
     CLAIMS,
     RETURNS,
     RECEIPTS,
+    VISITS,
 )
 
 
-def share_key(account: str, asset: str, node: str) -> str:
-    return f"{account}/{asset}/{node}"
+def share_key(balance: str, node: str) -> str:
+    return f"{balance}/{node}"
 
 
 def home_of(account: str) -> SourceId:
-    """The node that owns the account's row, and its limits."""
+    """The node that owns the account's row and limits: the first part of the account's key, and of a balance's."""
     return SourceId(account.partition("/")[0])

@@ -29,7 +29,7 @@ __all__ = (
     "BatchView",
     "PendingView",
     "Posted",
-    "StatusView",
+    "SettingView",
     "TransferView",
     "account_reply",
     "asset_reply",
@@ -77,6 +77,7 @@ class TransferView(msgspec.Struct, frozen=True):
     amount: str
     fee: str
     kind: str
+    at_us: int
     reference: str
     debit_balance: Posted | None = None
 
@@ -109,12 +110,13 @@ class BatchView(msgspec.Struct, frozen=True):
     items: list[BatchItem]
 
 
-class StatusView(msgspec.Struct, frozen=True):
+class SettingView(msgspec.Struct, frozen=True):
     id: str
 
 
 class BalanceView(msgspec.Struct, frozen=True):
-    """``total`` = available + pending + in transit, over all nodes as far as this one has heard."""
+    """``total`` = available + pending + in transit, over all nodes as far as this one has heard; ``here`` is what can
+    be spent at this node at once."""
 
     asset: str
     available: str
@@ -165,6 +167,7 @@ def transfer_view(key: str, row: Transfer, balance: Posted | None = None) -> Tra
         format_amount(row.amount, row.scale),
         format_amount(row.fee, row.scale),
         row.kind,
+        row.at_us,
         row.reference,
         balance,
     )
@@ -199,17 +202,18 @@ def pending_reply(rows: EntryRows) -> PendingView:
 
 
 def batch_reply(rows: EntryRows) -> BatchView:
-    key, row = rows.one(BATCHES)
-    items = [BatchItem(index, outside(transfer)) for index, transfer in row.posted]
-    items += [BatchItem(index, "", code, detail, field) for index, code, detail, field in row.refused]
-    items.sort(key=lambda item: item.index)
-    return BatchView(outside(key), len(row.posted), len(row.refused), items)
+    """The posted items are those that were not refused, and their transfers' keys were made in their order."""
+    key, batch = rows.one(BATCHES)
+    posted = iter(sorted((transfer for transfer, _ in rows.rows(TRANSFERS)), key=lambda made: (len(made), made)))
+    refused = {index: BatchItem(index, "", code, detail, field) for index, code, detail, field in batch.refused}
+    items = [refused.get(index) or BatchItem(index, outside(next(posted))) for index in range(batch.items)]
+    return BatchView(outside(key), batch.items - len(refused), len(refused), items)
 
 
-def key_reply(rows: EntryRows) -> StatusView:
+def key_reply(rows: EntryRows) -> SettingView:
     """For settings: the key of the one row that was set."""
     for table in (FEES, LIMITS, ROAMING):
         found: list[tuple[str, Any]] = rows.rows(table)
         if found:
-            return StatusView(outside(found[0][0]))
+            return SettingView(outside(found[0][0]))
     raise LookupError("no setting in this entry")

@@ -3,47 +3,33 @@
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
-from services.wallet.amounts import parse_amount
-from services.wallet.intents import CreateAccount, CreateAsset, SetFee, SetLimit, SetRoaming, SetStatus
+from services.wallet.commands.shares import under_way
+from services.wallet.intents import CreateAccount, CreateAsset, SetStatus
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
-    FEES,
     HANDLES,
-    LIMITS,
-    ROAMING,
+    SHARES,
     SUPPLY,
     Account,
     Asset,
-    Fee,
     Handle,
-    Limit,
-    Roaming,
     Supply,
 )
 
 __all__ = (
+    "FEES_NAME",
     "account_of",
     "asset_of",
     "check_owner",
     "create_account",
     "create_asset",
-    "fee_account",
-    "set_fee",
-    "set_limit",
-    "set_roaming",
     "set_status",
 )
 
 OPERATOR = "wallet:operate"
-BASIS_POINTS = 10_000
-TIERS_MAX = 32
-NODES_MAX = 64
-
-
-def fee_account(source: str) -> str:
-    """The account that a node's fees go to. It needs no row: nobody debits it but an operator."""
-    return f"{source}/fees"
+FEES_NAME = "fees"
+KEY_PART_MAX = 64
 
 
 def asset_of(state: State, asset: str, field: str = "/asset") -> Asset:
@@ -82,6 +68,8 @@ def create_asset(state: State, context: Context, command: CreateAsset) -> None:
         raise Rejected("bad_scale", "a scale is 0 to 9 decimals", field="/scale", status=400)
     if len(command.kind) > 32:
         raise Rejected("bad_kind", "a kind is at most 32 characters", field="/kind", status=400)
+    if len(code) + 1 + len(context.source) > KEY_PART_MAX:
+        raise Rejected("bad_asset_code", "the code and this node's id are too long together", field="/code", status=400)
     key = f"{context.source}/{code}"
     if state[ASSETS].get(key) is not None:
         raise Rejected("asset_exists", f"{code}@{context.source} is there already", status=409, field="/code")
@@ -105,7 +93,7 @@ def create_account(state: State, context: Context, command: CreateAccount) -> No
         handle_key = f"{context.source}/{command.handle}"
         if not valid_key(handle_key) or "/" in command.handle or "@" in command.handle or len(command.handle) < 2:
             raise Rejected("bad_handle", "a handle is 2 to 64 of A-Z a-z 0-9 . _ ~ : -", field="/handle", status=400)
-        if state[HANDLES].get(handle_key) is not None:
+        if command.handle == FEES_NAME or state[HANDLES].get(handle_key) is not None:
             raise Rejected("handle_taken", f"{command.handle} is taken at this node", status=409, field="/handle")
         state[HANDLES].put(handle_key, Handle(key))
         handle = f"{command.handle}@{context.source}"
@@ -120,45 +108,18 @@ def set_status(state: State, context: Context, command: SetStatus) -> None:
         raise Rejected("bad_status", "a status is active, frozen or closed", field="/status", status=400)
     if row.status == "closed":
         raise Rejected("account_closed", "a closed account stays closed", status=409, field="/account")
+    if command.status == "closed" and _has_money(state, key):
+        raise Rejected("account_not_empty", "money is left on the account or on its way", status=409, field="/account")
     state[ACCOUNTS].put(key, Account(row.subject, row.zone, row.handle, command.status, row.kind))
 
 
-def set_fee(state: State, context: Context, command: SetFee) -> None:
-    asset = asset_of(state, command.asset)
-    if len(command.tiers) > TIERS_MAX:
-        raise Rejected("bad_tiers", f"at most {TIERS_MAX} tiers", field="/tiers", status=400)
-    tiers: list[tuple[int, int]] = []
-    for index, (start, bps) in enumerate(command.tiers):
-        amount = parse_amount(start, asset.scale, f"/tiers/{index}/0", zero=True)
-        if not 0 <= bps <= BASIS_POINTS or (tiers and amount <= tiers[-1][0]) or (not tiers and amount != 0):
-            raise Rejected("bad_tiers", "tiers rise from 0, at 0 to 10,000 bps", field=f"/tiers/{index}", status=400)
-        tiers.append((amount, bps))
-    state[FEES].put(f"{context.source}/{command.asset}", Fee(tuple(tiers)))
-
-
-def set_limit(state: State, context: Context, command: SetLimit) -> None:
-    key, _ = account_of(state, command.account, "/account")
-    scale = asset_of(state, command.asset).scale
-    if command.count < 0 or not 1 <= command.count_window_s <= 31 * 86_400:
-        raise Rejected("bad_limit", "a count is 0 or more, in a window of 1 s to 31 days", field="/count", status=400)
-    state[LIMITS].put(
-        f"{key}/{command.asset}",
-        Limit(
-            parse_amount(command.single, scale, "/single", zero=True),
-            parse_amount(command.daily, scale, "/daily", zero=True),
-            parse_amount(command.monthly, scale, "/monthly", zero=True),
-            command.count,
-            command.count_window_s,
-        ),
-    )
-
-
-def set_roaming(state: State, context: Context, command: SetRoaming) -> None:
-    key, row = account_of(state, command.account, "/account")
-    check_owner(context, row, "/account")
-    scale = asset_of(state, command.asset).scale
-    if not 1 <= command.ttl_s <= 366 * 86_400 or len(command.nodes) > NODES_MAX:
-        raise Rejected("bad_roaming", f"1 s to 366 days, at most {NODES_MAX} nodes", field="/nodes", status=400)
-    amount = parse_amount(command.amount, scale, zero=True)
-    expires_us = context.time_us + command.ttl_s * 1_000_000
-    state[ROAMING].put(f"{key}/{command.asset}", Roaming(amount, tuple(command.nodes), expires_us))
+def _has_money(state: State, account: str) -> bool:
+    """As far as this node has heard."""
+    balances: dict[str, None] = {}
+    for key in state[SHARES].keys("by_account", account):
+        share = state[SHARES].get(key)
+        if share is not None:
+            if share.available or share.held:
+                return True
+            balances[f"{account}/{share.asset}"] = None
+    return any(under_way(state, balance) for balance in balances)

@@ -3,9 +3,11 @@
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
-from services.wallet.commands.accounts import account_of, asset_of, check_owner, fee_account
-from services.wallet.commands.shares import check_debit, check_limits, credit, hold, release
-from services.wallet.commands.transfers import check_parties, fee_for
+from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.fees import charge, fee_for
+from services.wallet.commands.limits import check_limits
+from services.wallet.commands.shares import check_debit, credit, hold, release
+from services.wallet.commands.transfers import check_parties
 from services.wallet.intents import ExpirePending, PostPending, ReserveTransfer, VoidPending
 from services.wallet.rows import ACCOUNTS, PENDING, TRANSFERS, Pending, Transfer
 
@@ -20,11 +22,11 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
     credit_key, credit_row = account_of(state, command.credit, "/credit")
     check_owner(context, debit_row, "/debit")
     check_parties(debit_key, credit_key, credit_row, command.reference)
-    check_debit(state, context, debit_key, debit_row)
+    check_debit(context, debit_key, debit_row)
     if not 1 <= command.timeout_s <= TIMEOUT_S_MAX:
         raise Rejected("bad_timeout", f"1 to {TIMEOUT_S_MAX} s", field="/timeout_s", status=400)
     amount = parse_amount(command.amount, asset.scale)
-    fee = fee_for(state, context.source, command.asset, amount)
+    fee = fee_for(state, context.source, command.asset, "pending", amount)
     check_limits(state, context, debit_key, command.asset, amount)
     hold(state, context, debit_key, command.asset, amount + fee)
     state[PENDING].insert(
@@ -50,12 +52,12 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
     amount = parse_amount(command.amount, pending.scale) if command.amount else pending.amount
     if amount > pending.amount:
         raise Rejected("more_than_reserved", "less or all of what is reserved can be posted", field="/amount")
-    fee = min(pending.fee, fee_for(state, context.source, pending.asset, amount))
+    fee = min(pending.fee, fee_for(state, context.source, pending.asset, "pending", amount))
     held = pending.amount + pending.fee
     release(state, context, pending.debit, pending.asset, held, held - amount - fee)
     credit(state, context, pending.credit, pending.asset, amount)
     if fee:
-        credit(state, context, fee_account(context.source), pending.asset, fee)
+        charge(state, context, pending.asset, fee)
     state[PENDING].put(key, _resolved(pending, "posted", amount))
     state[TRANSFERS].insert(
         context.new_key(),
@@ -65,6 +67,7 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
             pending.asset,
             amount,
             pending.scale,
+            context.time_us,
             fee,
             "post",
             pending.reference,
@@ -82,8 +85,8 @@ def expire_pending(state: State, context: Context, command: ExpirePending) -> No
     """The kernel's own, when the deadline has passed."""
     pending = state[PENDING].get(command.key)
     assert pending is not None
-    assert pending.status == "open"
-    _give_back(state, context, command.key, pending, "expired")
+    if pending.status == "open":
+        _give_back(state, context, command.key, pending, "expired")
 
 
 def _give_back(state: State, context: Context, key: str, pending: Pending, status: str) -> None:

@@ -1,9 +1,14 @@
 """Money between nodes: asked for, granted or refused, claimed; and the drift home. No row is spent at two nodes."""
 
 from jilnode.kernel.state import Context, State
-from services.wallet.commands.shares import DRIFT_AFTER_US, moved, put_share
-from services.wallet.intents import ClaimReturn, ClaimShare, DriftHome, GrantShare, RequestShare
+from jilnode.module import Rejected
+from services.wallet.amounts import parse_amount
+from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.limits import give_back, take_allowance
+from services.wallet.commands.shares import DRIFT_AFTER_US, moved
+from services.wallet.intents import ClaimReturn, ClaimShare, DriftHome, GrantShare, RequestShare, SetRoaming
 from services.wallet.rows import (
+    ACCOUNTS,
     CLAIMS,
     GRANTED,
     RECEIPTS,
@@ -12,120 +17,195 @@ from services.wallet.rows import (
     ROAMING,
     SHARES,
     TRANSITS,
+    VISITS,
     Claim,
     Granted,
     Request,
     Return,
+    Roaming,
     Share,
     Transit,
+    Visit,
     home_of,
     share_key,
 )
 
-__all__ = ("claim_return", "claim_share", "drift_home", "grant_share", "request_share")
+__all__ = ("claim_return", "claim_share", "drift_home", "grant_share", "request_share", "set_roaming")
 
 REQUEST_TIMEOUT_US = 30_000_000
 MINIMUM_STAY_US = 2_000_000
 HOUR_US = 3_600_000_000
+NODES_MAX = 64
+TTL_S_MAX = 366 * 86_400
+
+
+def set_roaming(state: State, context: Context, command: SetRoaming) -> None:
+    key, row = account_of(state, command.account, "/account")
+    check_owner(context, row, "/account")
+    scale = asset_of(state, command.asset).scale
+    if not 1 <= command.ttl_s <= TTL_S_MAX or len(command.nodes) > NODES_MAX:
+        raise Rejected("bad_roaming", f"1 s to 366 days, at most {NODES_MAX} nodes", field="/nodes", status=400)
+    amount = parse_amount(command.amount, scale, zero=True)
+    hourly = parse_amount(command.hourly, scale, "/hourly", zero=True) if command.hourly else amount
+    expires_us = context.time_us + command.ttl_s * 1_000_000
+    state[ROAMING].put(f"{key}/{command.asset}", Roaming(scale, amount, hourly, tuple(command.nodes), expires_us))
 
 
 def request_share(state: State, context: Context, command: RequestShare) -> None:
-    """One open request for each (account, asset, node); the home is asked, or by the home whoever holds most."""
-    key = share_key(command.account, command.asset, context.source)
-    share = state[SHARES].get(key) or Share(command.account, command.asset)
-    waiting = state[REQUESTS].get(share.request) if share.request else None
+    """One open request for each balance and node. Away, the home is asked; the home asks whoever holds most."""
+    key = share_key(command.balance, context.source)
+    visit = state[VISITS].get(key) or Visit()
+    waiting = state[REQUESTS].get(visit.request) if visit.request else None
     if waiting is not None and waiting.deadline_us > context.time_us:
         return
-    holder = _holder(state, context, command)
+    holder = _holder(state, context, command.balance)
     if holder is None:
         return
     request = context.new_key()
     deadline_us = context.time_us + REQUEST_TIMEOUT_US
-    state[REQUESTS].insert(request, Request(command.account, command.asset, command.amount, holder, deadline_us))
-    state[SHARES].put(key, put_share(share, request=request))
+    state[REQUESTS].insert(request, Request(command.balance, command.amount, holder, deadline_us))
+    state[VISITS].put(key, Visit(request, "", 0, visit.arrived_us, visit.allowance, visit.count, visit.until_us))
 
 
-def _holder(state: State, context: Context, command: RequestShare) -> str | None:
-    home = home_of(command.account)
+def _holder(state: State, context: Context, balance: str) -> str | None:
+    """None when nothing is available elsewhere: what lacks is under way."""
+    home = home_of(balance)
     if home != context.source:
         return home
-    best: tuple[int, str] | None = None
-    for key in state[SHARES].keys("by_account", command.account):
-        share, owner = state[SHARES].get(key), state[SHARES].owner(key)
-        if share is not None and owner is not None and owner != context.source and share.asset == command.asset:
-            best = max(best or (0, ""), (share.available, owner))
-    return best[1] if best is not None and best[0] else None
+    shares = state[SHARES]
+    best, holder = 0, None
+    for key in shares.keys("by_account", balance.rpartition("/")[0]):
+        owner = shares.owner(key)
+        if owner != context.source and key.startswith(balance + "/"):
+            share = shares.get(key)
+            if share is not None and share.available > best:
+                best, holder = share.available, owner
+    return holder
 
 
 def grant_share(state: State, context: Context, command: GrantShare) -> None:
-    """The holder's answer. Towards home always; away from home only what the roaming row allows, in the hour's cap."""
+    """The holder's answer. Towards home always; away from home only by the home, and only what its roaming row and the
+    account's limits allow."""
     request = state[REQUESTS].rest_on(command.key)
-    assert request is not None
     asker = state[REQUESTS].owner(command.key)
+    assert request is not None
     assert asker is not None
-    key = share_key(request.account, request.asset, context.source)
+    key = share_key(request.balance, context.source)
     share = state[SHARES].get(key)
-    amount, code = 0, ""
+    visit = state[VISITS].get(key)
+    amount, count, until_us, code = 0, 0, 0, ""
     if context.time_us > request.deadline_us:
         code = "too_late"
     elif share is None or share.available == 0:
         code = "nothing_here"
-    elif context.time_us - share.arrived_us < MINIMUM_STAY_US:
+    elif visit is not None and context.time_us - visit.arrived_us < MINIMUM_STAY_US:
         code = "minimum_stay"
-    else:
+    elif asker == home_of(request.balance):
         amount = min(request.amount, share.available)
-        if asker != home_of(request.account):
-            amount, code = _allowed(state, context, request, asker, amount)
+    else:
+        amount, count, until_us, code = _allow(state, context, request, asker, min(request.amount, share.available))
     if amount:
         assert share is not None
-        state[SHARES].put(key, moved(share, -amount, 0))
-    state[TRANSITS].put(command.key, Transit(request.account, request.asset, amount, asker, code))
+        state[SHARES].put(key, moved(context, share, -amount, 0))
+    state[TRANSITS].put(command.key, Transit(request.balance, amount, asker, code, count, until_us))
 
 
-def _allowed(state: State, context: Context, request: Request, asker: str, amount: int) -> tuple[int, str]:
-    roaming = state[ROAMING].get(f"{request.account}/{request.asset}")
+def _allow(state: State, context: Context, request: Request, asker: str, amount: int) -> tuple[int, int, int, str]:
+    """(amount, count, until_us, code) of what may go to ``asker``."""
+    balance = request.balance
+    account = state[ACCOUNTS].get(balance.rpartition("/")[0])
+    if home_of(balance) != context.source or account is None:
+        return 0, 0, 0, "not_home"
+    if account.status != "active":
+        return 0, 0, 0, f"account_{account.status}"
+    roaming = state[ROAMING].get(balance)
     if roaming is None or roaming.expires_us < context.time_us or asker not in roaming.nodes:
-        return 0, "roaming_not_allowed"
+        return 0, 0, 0, "roaming_not_allowed"
     hour = context.time_us // HOUR_US
-    key = f"{request.account}/{request.asset}/{asker}/{hour}/{context.source}"
-    granted = state[GRANTED].get(key) or Granted(0)
-    amount = min(amount, roaming.amount - granted.amount)
+    key = f"{balance}/{asker}/{context.source}"
+    granted = state[GRANTED].get(key)
+    before = granted.amount if granted is not None and granted.hour == hour else 0
+    amount = min(amount, roaming.amount - roaming.used, roaming.hourly - before)
     if amount <= 0:
-        return 0, "roaming_cap"
-    state[GRANTED].put(key, Granted(granted.amount + amount))
-    return amount, ""
+        return 0, 0, 0, "roaming_used_up"
+    amount, count, until_us, code = take_allowance(state, context, balance, amount)
+    if amount:
+        state[GRANTED].put(key, Granted(hour, before + amount))
+        state[ROAMING].put(balance, _used(roaming, amount))
+    return amount, count, until_us, code
+
+
+def _used(roaming: Roaming, amount: int) -> Roaming:
+    used = max(0, roaming.used + amount)
+    return Roaming(roaming.scale, roaming.amount, roaming.hourly, roaming.nodes, roaming.expires_us, used)
 
 
 def claim_share(state: State, context: Context, command: ClaimShare) -> None:
     """What was sent arrives, once; a refusal (amount 0) closes the request."""
     transit = state[TRANSITS].rest_on(command.key)
     assert transit is not None
-    key = share_key(transit.account, transit.asset, context.source)
-    share = state[SHARES].get(key) or Share(transit.account, transit.asset)
-    request = "" if share.request == command.key else share.request
-    drift_us = share.drift_us
-    if home_of(transit.account) != context.source:
-        drift_us = context.time_us + DRIFT_AFTER_US
-    arrived_us = context.time_us if transit.amount else share.arrived_us
-    new = moved(share, transit.amount, 0)
-    state[SHARES].put(key, put_share(new, request=request, arrived_us=arrived_us, drift_us=drift_us))
-    state[CLAIMS].put(command.key, Claim(transit.account, transit.asset, transit.amount))
+    state[CLAIMS].put(command.key, Claim(transit.balance, transit.amount))
+    key = share_key(transit.balance, context.source)
+    visit = state[VISITS].get(key) or Visit()
+    request = "" if visit.request == command.key else visit.request
+    if not transit.amount:
+        state[VISITS].put(
+            key,
+            Visit(
+                request,
+                transit.code,
+                context.time_us,
+                visit.arrived_us,
+                visit.allowance,
+                visit.count,
+                visit.until_us,
+            ),
+        )
+        return
+    _arrive(state, context, transit.balance, transit.amount)
+    # Parts of the same windows add up; those of windows that are over are worth nothing.
+    same = visit.until_us == transit.until_us
+    allowance, count = (visit.allowance, visit.count) if same else (0, 0)
+    added = transit.amount if transit.until_us else 0
+    state[VISITS].put(
+        key, Visit(request, "", 0, context.time_us, allowance + added, count + transit.count, transit.until_us)
+    )
+
+
+def _arrive(state: State, context: Context, balance: str, amount: int) -> None:
+    key = share_key(balance, context.source)
+    account, _, asset = balance.rpartition("/")
+    share = moved(context, state[SHARES].get(key) or Share(account, asset), amount, 0)
+    if share.drift_us:
+        share = Share(account, asset, share.available, share.held, context.time_us + DRIFT_AFTER_US)
+    state[SHARES].put(key, share)
 
 
 def drift_home(state: State, context: Context, command: DriftHome) -> None:
-    """What lies unused away from home goes home."""
+    """What lies unused away from home goes home, and with it what it did not use of the limits."""
     share = state[SHARES].get(command.key)
     assert share is not None
-    state[SHARES].put(command.key, put_share(moved(share, -share.available, 0), drift_us=0))
-    if share.available:
-        home = home_of(share.account)
-        state[RETURNS].insert(context.new_key(), Return(share.account, share.asset, share.available, home))
+    state[SHARES].put(command.key, Share(share.account, share.asset, 0, share.held, 0))
+    if not share.available:
+        return
+    balance = f"{share.account}/{share.asset}"
+    visit = state[VISITS].get(command.key)
+    allowance, count, until_us = 0, 0, 0
+    if visit is not None and visit.until_us > context.time_us:
+        allowance, count, until_us = min(visit.allowance, share.available), visit.count, visit.until_us
+        rest = Visit(visit.request, visit.refused, visit.refused_us, visit.arrived_us)
+        state[VISITS].put(command.key, rest)
+    row = Return(balance, share.available, home_of(share.account), allowance, count, until_us)
+    state[RETURNS].insert(context.new_key(), row)
 
 
 def claim_return(state: State, context: Context, command: ClaimReturn) -> None:
     sent = state[RETURNS].rest_on(command.key)
     assert sent is not None
-    key = share_key(sent.account, sent.asset, context.source)
-    share = state[SHARES].get(key) or Share(sent.account, sent.asset)
-    state[SHARES].put(key, put_share(moved(share, sent.amount, 0), arrived_us=context.time_us))
-    state[RECEIPTS].put(command.key, Claim(sent.account, sent.asset, sent.amount))
+    state[RECEIPTS].put(command.key, Claim(sent.balance, sent.amount))
+    _arrive(state, context, sent.balance, sent.amount)
+    roaming = state[ROAMING].get(sent.balance)
+    if roaming is not None and roaming.used:
+        state[ROAMING].put(sent.balance, _used(roaming, -sent.amount))
+    if sent.until_us:
+        give_back(state, context, sent.balance, sent.allowance, sent.count, sent.until_us)

@@ -1,158 +1,131 @@
 """Shares: credit anybody at this node; debit only what this node's share holds."""
 
-from jilnode.kernel.state import Context, State
-from jilnode.limits import INT64_MAX
+from jilnode.kernel.state import Context, State, View
 from jilnode.module import Rejected
 from services.wallet.intents import RequestShare
-from services.wallet.rows import LIMITS, SHARES, USAGE, Account, Limit, Share, Usage, home_of, share_key
+from services.wallet.rows import (
+    CLAIMS,
+    RECEIPTS,
+    RETURNS,
+    SHARES,
+    TRANSITS,
+    VISITS,
+    Account,
+    Share,
+    home_of,
+    share_key,
+)
 
-__all__ = ("HOME_HEARD_MAX_S", "check_debit", "check_limits", "credit", "debit", "hold", "put_share", "release")
+__all__ = ("DRIFT_AFTER_US", "ask", "check_debit", "credit", "debit", "hold", "moved", "release", "short", "under_way")
 
 HOME_HEARD_MAX_S = 600
 SHARE_WAIT_S = 2.0
 DRIFT_AFTER_US = 60_000_000
-DAY_S = 86_400
+REFUSAL_STANDS_US = 5_000_000
 
 
-def check_debit(state: State, context: Context, account: str, row: Account) -> None:
+def check_debit(context: Context, account: str, row: Account) -> None:
     """An account that is not active pays nothing; away from home it pays only while the home was heard lately."""
     if row.status != "active":
         raise Rejected(f"account_{row.status}", f"the account is {row.status}", status=403, field="/debit")
-    home = home_of(account)
-    if home != context.source:
-        heard_us = context.tick_us(home)
-        bound_s = context.zone_facts.get("home_heard_max_s", HOME_HEARD_MAX_S)
-        assert isinstance(bound_s, int)
-        if heard_us is None or context.time_us - heard_us > bound_s * 1_000_000:
-            raise Rejected(
-                "home_not_heard",
-                f"{home} was not heard for {bound_s} s: a freeze there could be unknown here",
-                status=503,
-                retry_after_s=5,
-            )
-
-
-def check_limits(state: State, context: Context, account: str, asset: str, amount: int, count: int = 1) -> None:
-    """Counts the debit against the account's limits at this node. Away from home a node has no limit row of its own to
-    spend against beyond what came with the money, so the same row, replicated from home, bounds it there too."""
-    limit = state[LIMITS].get(f"{account}/{asset}")
-    if limit is None:
+    if account.startswith(context.source + "/"):
         return
-    if limit.single and amount > limit.single:
-        raise Rejected("limit_single", "more than this account may move at once", field="/amount")
-    seconds = context.time_us // 1_000_000
-    for name, bound, window, by_count in _windows(limit, seconds):
-        if not bound:
-            continue
-        key = f"{account}/{asset}/{window}/{context.source}"
-        used = state[USAGE].get(key) or Usage(0, 0)
-        total = used.count + count if by_count else used.amount + amount
-        if total > bound:
-            raise Rejected(f"limit_{name}", f"more than this account may move in this window ({name})", field="/amount")
-        state[USAGE].put(key, Usage(used.amount + amount, used.count + count))
-
-
-def _windows(limit: Limit, seconds: int) -> tuple[tuple[str, int, str, bool], ...]:
-    """(name, bound, window's name in keys, whether it counts). A month is 30 days from the epoch on."""
-    return (
-        ("daily", limit.daily, f"d{seconds // DAY_S}", False),
-        ("monthly", limit.monthly, f"m{seconds // (30 * DAY_S)}", False),
-        ("count", limit.count, f"c{limit.count_window_s}.{seconds // limit.count_window_s}", True),
-    )
+    home = home_of(account)
+    heard_us = context.tick_us(home)
+    bound_s = context.zone_facts.get("home_heard_max_s", HOME_HEARD_MAX_S)
+    assert isinstance(bound_s, int)
+    if heard_us is None or context.time_us - heard_us > bound_s * 1_000_000:
+        raise Rejected(
+            "home_not_heard",
+            f"{home} was not heard for {bound_s} s: a freeze there could be unknown here",
+            status=503,
+            retry_after_s=5,
+        )
 
 
 def debit(state: State, context: Context, account: str, asset: str, amount: int) -> None:
     """Takes ``amount`` off this node's share. Raises ``Rejected``: ``insufficient_funds``, or ``share_short`` when the
     rest lies at other nodes, whom the node then asks."""
     shares = state[SHARES]
-    key = share_key(account, asset, context.source)
+    key = f"{account}/{asset}/{context.source}"
     share = shares.get(key)
-    available = 0 if share is None else share.available
-    if available < amount:
-        raise short(state, context, account, asset, amount - available)
-    assert share is not None
-    shares.put(key, moved(share, -amount, 0))
+    if share is None or share.available < amount:
+        raise short(state, context, f"{account}/{asset}", amount - (0 if share is None else share.available))
+    shares.put(key, Share(account, asset, share.available - amount, share.held, share.drift_us))
 
 
 def hold(state: State, context: Context, account: str, asset: str, amount: int) -> None:
     """Moves ``amount`` from available to held."""
     shares = state[SHARES]
-    key = share_key(account, asset, context.source)
+    key = f"{account}/{asset}/{context.source}"
     share = shares.get(key)
-    available = 0 if share is None else share.available
-    if available < amount:
-        raise short(state, context, account, asset, amount - available)
-    assert share is not None
-    shares.put(key, moved(share, -amount, amount))
+    if share is None or share.available < amount:
+        raise short(state, context, f"{account}/{asset}", amount - (0 if share is None else share.available))
+    shares.put(key, moved(context, share, -amount, amount))
 
 
 def release(state: State, context: Context, account: str, asset: str, held: int, back: int) -> None:
     """Takes ``held`` off what is held, and gives ``back`` of it back to available."""
     shares = state[SHARES]
-    key = share_key(account, asset, context.source)
+    key = f"{account}/{asset}/{context.source}"
     share = shares.get(key)
     assert share is not None
-    shares.put(key, moved(share, back, -held))
+    shares.put(key, moved(context, share, back, -held))
 
 
 def credit(state: State, context: Context, account: str, asset: str, amount: int) -> None:
-    """Adds to this node's share. What is credited away from home goes home after a while."""
+    """Adds to this node's share. All that was ever issued fits into 64 bits, so a share does."""
     shares = state[SHARES]
-    source = context.source
-    key = share_key(account, asset, source)
-    share = shares.get(key)
-    if share is None:
-        drift_us = 0 if account.startswith(source + "/") else context.time_us + DRIFT_AFTER_US
-        shares.put(key, Share(account, asset, amount, 0, "", 0, drift_us))
-        return
-    if share.available + share.held + amount > INT64_MAX:
-        raise Rejected("balance_too_large", "the balance would pass 64 bits", field="/amount")
-    new = moved(share, amount, 0)
-    if not new.drift_us and not account.startswith(source + "/"):
-        new = put_share(new, drift_us=context.time_us + DRIFT_AFTER_US)
-    shares.put(key, new)
+    key = f"{account}/{asset}/{context.source}"
+    share = shares.get(key) or Share(account, asset)
+    shares.put(key, moved(context, share, amount, 0))
 
 
-def moved(share: Share, available: int, held: int) -> Share:
-    return Share(
-        share.account,
-        share.asset,
-        share.available + available,
-        share.held + held,
-        share.request,
-        share.arrived_us,
-        share.drift_us,
-    )
+def moved(context: Context, share: Share, available: int, held: int) -> Share:
+    """The share after a change; what becomes available away from home gets a moment at which it goes home."""
+    drift_us = share.drift_us
+    if available > 0 and not drift_us and not share.account.startswith(context.source + "/"):
+        drift_us = context.time_us + DRIFT_AFTER_US
+    return Share(share.account, share.asset, share.available + available, share.held + held, drift_us)
 
 
-def put_share(
-    share: Share, *, request: str | None = None, arrived_us: int | None = None, drift_us: int | None = None
-) -> Share:
-    """The share with some of its marks changed."""
-    return Share(
-        share.account,
-        share.asset,
-        share.available,
-        share.held,
-        share.request if request is None else request,
-        share.arrived_us if arrived_us is None else arrived_us,
-        share.drift_us if drift_us is None else drift_us,
-    )
+def under_way(state: State | View, balance: str) -> int:
+    """What was sent and has not arrived, as far as this node has heard."""
+    sent = state[TRANSITS].total("moving", balance) + state[RETURNS].total("moving", balance)
+    return sent - state[CLAIMS].total("moving", balance) - state[RECEIPTS].total("moving", balance)
 
 
-def short(state: State, context: Context, account: str, asset: str, lacking: int) -> Rejected:
-    elsewhere = 0
-    for key in state[SHARES].keys("by_account", account):
-        share = state[SHARES].get(key)
-        if share is not None and share.asset == asset and not key.endswith("/" + context.source):
-            elsewhere += share.available
+def short(state: State, context: Context, balance: str, lacking: int) -> Rejected:
+    """Why a debit can't be made here. What is held elsewhere does not count; what is under way does."""
+    account = balance.rpartition("/")[0]
+    shares = state[SHARES]
+    here = share_key(balance, context.source)
+    elsewhere = under_way(state, balance)
+    for key in shares.keys("by_account", account):
+        if key != here and key.startswith(balance + "/"):
+            share = shares.get(key)
+            elsewhere += 0 if share is None else share.available
     if elsewhere < lacking:
         return Rejected("insufficient_funds", "the account does not have that much", field="/amount")
+    return ask(state, context, balance, lacking)
+
+
+def ask(state: State, context: Context, balance: str, lacking: int) -> Rejected:
+    """``share_short``: another node is asked, unless it has just refused; then the caller is told why."""
+    visit = state[VISITS].get(share_key(balance, context.source))
+    if visit is not None and visit.refused and context.time_us < visit.refused_us + REFUSAL_STANDS_US:
+        return Rejected(
+            "share_short",
+            f"the rest lies at another node, which does not send it now: {visit.refused}",
+            status=409,
+            retry_after_s=5,
+            extra={"reason": visit.refused},
+        )
     return Rejected(
         "share_short",
-        "the account has that much, but part of it lies at another node, which was asked for it",
+        "the rest lies at another node, which was asked for it",
         status=409,
         retry_after_s=1,
-        follow_up=RequestShare(account, asset, lacking),
+        follow_up=RequestShare(balance, lacking),
         wait_s=SHARE_WAIT_S,
     )

@@ -1,51 +1,60 @@
 """Transfers: direct, in linked sets, in batches; issues and burns. Double entry, immutable once posted."""
 
 from jilnode.kernel.state import Context, State
-from jilnode.limits import BATCH_ITEMS_MAX, INT64_MAX, LINKED_MAX
+from jilnode.limits import BATCH_CHUNK_ITEMS, INT64_MAX, LINKED_MAX
 from jilnode.module import Action, Rejected
-from services.wallet.amounts import fee_of, parse_amount
-from services.wallet.commands.accounts import account_of, asset_of, check_owner, fee_account
-from services.wallet.commands.shares import check_debit, check_limits, credit, debit
-from services.wallet.intents import Burn, Issue, PostBatch, PostLinked, PostTransfer
-from services.wallet.rows import BATCHES, FEES, SUPPLY, TRANSFERS, Account, Batch, Supply, Transfer
+from services.wallet.amounts import parse_amount
+from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.fees import charge, fee_for
+from services.wallet.commands.limits import check_limits
+from services.wallet.commands.roaming import request_share
+from services.wallet.commands.shares import check_debit, credit, debit
+from services.wallet.intents import Burn, Issue, PostBatch, PostLinked, PostTransfer, RequestShare
+from services.wallet.rows import BATCHES, SUPPLY, TRANSFERS, Account, Batch, Supply, Transfer
 
-__all__ = ("burn", "fee_for", "issue", "post_batch", "post_linked", "post_transfer", "review_many", "review_transfer")
+__all__ = (
+    "burn",
+    "check_parties",
+    "issue",
+    "post_batch",
+    "post_linked",
+    "post_transfer",
+    "review_many",
+    "review_transfer",
+)
 
 REFERENCE_CHARS_MAX = 140
 """ISO 20022 unstructured remittance information."""
 
 
-def fee_for(state: State, source: str, asset: str, amount: int) -> int:
-    """What this node charges for moving ``amount``: the quote and the charge are this function."""
-    fee = state[FEES].get(f"{source}/{asset}")
-    return 0 if fee is None else fee_of(amount, fee.tiers)
-
-
 def post_transfer(state: State, context: Context, command: PostTransfer) -> None:
-    _transfer(state, context, command)
-
-
-def _transfer(state: State, context: Context, command: PostTransfer) -> str:
-    """The new transfer's key."""
     asset = asset_of(state, command.asset)
     debit_key, debit_row = account_of(state, command.debit, "/debit")
     credit_key, credit_row = account_of(state, command.credit, "/credit")
     check_owner(context, debit_row, "/debit")
     check_parties(debit_key, credit_key, credit_row, command.reference)
-    check_debit(state, context, debit_key, debit_row)
+    check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
-    fee = fee_for(state, context.source, command.asset, amount)
+    fee = fee_for(state, context.source, command.asset, "transfer", amount)
     check_limits(state, context, debit_key, command.asset, amount)
     debit(state, context, debit_key, command.asset, amount + fee)
     credit(state, context, credit_key, command.asset, amount)
     if fee:
-        credit(state, context, fee_account(context.source), command.asset, fee)
-    key = context.new_key()
+        charge(state, context, command.asset, fee)
     state[TRANSFERS].insert(
-        key,
-        Transfer(debit_key, credit_key, command.asset, amount, asset.scale, fee, "transfer", command.reference),
+        context.new_key(),
+        Transfer(
+            debit_key,
+            credit_key,
+            command.asset,
+            amount,
+            asset.scale,
+            context.time_us,
+            fee,
+            "transfer",
+            command.reference,
+        ),
     )
-    return key
 
 
 def check_parties(debit_key: str, credit_key: str, credit_row: Account, reference: str) -> None:
@@ -61,7 +70,11 @@ def review_transfer(state: State, context: Context, command: PostTransfer) -> Ac
     _, debit_row = account_of(state, command.debit, "/debit")
     _, credit_row = account_of(state, command.credit, "/credit")
     zones = tuple(zone for zone in (debit_row.zone, credit_row.zone) if zone)
-    return Action("wallet.transfer", zones, {"asset": command.asset, "amount": command.amount})
+    return Action(
+        "wallet.transfer",
+        zones,
+        {"debit": command.debit, "credit": command.credit, "asset": command.asset, "amount": command.amount},
+    )
 
 
 def review_many(state: State, context: Context, command: PostLinked | PostBatch) -> Action:
@@ -82,32 +95,31 @@ def review_many(state: State, context: Context, command: PostLinked | PostBatch)
 def post_linked(state: State, context: Context, command: PostLinked) -> None:
     if not 1 <= len(command.transfers) <= LINKED_MAX:
         raise Rejected("bad_count", f"1 to {LINKED_MAX} transfers in a linked set", field="/transfers", status=400)
-    key = context.new_key()
-    posted: list[tuple[int, str]] = []
+    state[BATCHES].insert(context.new_key(), Batch(len(command.transfers)))
     for index, item in enumerate(command.transfers):
         try:
-            posted.append((index, _transfer(state, context, item)))
+            post_transfer(state, context, item)
         except Rejected as rejected:
             rejected.field = f"/transfers/{index}{rejected.field or ''}"
             raise
-    state[BATCHES].insert(key, Batch(len(command.transfers), tuple(posted)))
 
 
 def post_batch(state: State, context: Context, command: PostBatch) -> None:
     """One event; each item for itself. What was refused stands in the batch's row, so that the same answer can be
-    rebuilt."""
-    if not 1 <= len(command.transfers) <= BATCH_ITEMS_MAX:
-        raise Rejected("bad_count", f"1 to {BATCH_ITEMS_MAX} transfers", field="/transfers", status=400)
+    rebuilt. An item that lacks money which lies elsewhere is refused too, and the money is asked for."""
+    if not 1 <= len(command.transfers) <= BATCH_CHUNK_ITEMS:
+        raise Rejected("bad_count", f"1 to {BATCH_CHUNK_ITEMS} transfers", field="/transfers", status=400)
     key = context.new_key()
-    posted: list[tuple[int, str]] = []
     refused: list[tuple[int, str, str, str]] = []
     for index, item in enumerate(command.transfers):
         try:
             with state.savepoint():
-                posted.append((index, _transfer(state, context, item)))
+                post_transfer(state, context, item)
         except Rejected as rejected:
             refused.append((index, rejected.code, rejected.detail, rejected.field or ""))
-    state[BATCHES].insert(key, Batch(len(command.transfers), tuple(posted), tuple(refused)))
+            if isinstance(rejected.follow_up, RequestShare):
+                request_share(state, context, rejected.follow_up)
+    state[BATCHES].insert(key, Batch(len(command.transfers), tuple(refused)))
 
 
 def issue(state: State, context: Context, command: Issue) -> None:
@@ -123,22 +135,23 @@ def issue(state: State, context: Context, command: Issue) -> None:
     credit(state, context, credit_key, command.asset, amount)
     state[TRANSFERS].insert(
         context.new_key(),
-        Transfer("", credit_key, command.asset, amount, asset.scale, 0, "issue", command.reference),
+        Transfer("", credit_key, command.asset, amount, asset.scale, context.time_us, 0, "issue", command.reference),
     )
 
 
 def burn(state: State, context: Context, command: Burn) -> None:
     asset = asset_of(state, command.asset)
     debit_key, debit_row = account_of(state, command.debit, "/debit")
+    check_owner(context, debit_row, "/debit")
     check_parties(debit_key, "", debit_row, command.reference)
-    check_debit(state, context, debit_key, debit_row)
+    check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
     supply_key, supply = _supply(state, command.asset)
     state[SUPPLY].put(supply_key, Supply(supply.issued, supply.burned + amount))
     debit(state, context, debit_key, command.asset, amount)
     state[TRANSFERS].insert(
         context.new_key(),
-        Transfer(debit_key, "", command.asset, amount, asset.scale, 0, "burn", command.reference),
+        Transfer(debit_key, "", command.asset, amount, asset.scale, context.time_us, 0, "burn", command.reference),
     )
 
 

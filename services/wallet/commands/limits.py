@@ -1,0 +1,147 @@
+"""Limits: counted at the account's home; what is granted away counts there too, and bounds the node it went to."""
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Rejected
+from services.wallet.amounts import parse_amount
+from services.wallet.commands.accounts import account_of, asset_of
+from services.wallet.commands.shares import ask
+from services.wallet.intents import SetLimit
+from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, home_of, share_key
+
+__all__ = ("check_limits", "give_back", "set_limit", "take_allowance")
+
+DAY_US = 86_400_000_000
+WINDOW_S_MAX = 31 * 86_400
+
+
+def set_limit(state: State, context: Context, command: SetLimit) -> None:
+    key, _ = account_of(state, command.account, "/account")
+    scale = asset_of(state, command.asset).scale
+    if command.count < 0 or not 1 <= command.count_window_s <= WINDOW_S_MAX:
+        raise Rejected("bad_limit", "a count is 0 or more, in a window of 1 s to 31 days", field="/count", status=400)
+    state[LIMITS].put(
+        f"{key}/{command.asset}",
+        Limit(
+            scale,
+            parse_amount(command.single, scale, "/single", zero=True),
+            parse_amount(command.daily, scale, "/daily", zero=True),
+            parse_amount(command.monthly, scale, "/monthly", zero=True),
+            command.count,
+            command.count_window_s,
+        ),
+    )
+
+
+def check_limits(state: State, context: Context, account: str, asset: str, amount: int) -> None:
+    """Counts a debit of ``amount``. A reservation counts when it is made, whatever becomes of it."""
+    balance = f"{account}/{asset}"
+    limit = state[LIMITS].get(balance)
+    if limit is None:
+        return
+    if limit.single and amount > limit.single:
+        raise Rejected("limit_single", "more than this account may move at once", field="/amount")
+    if not (limit.daily or limit.monthly or limit.count):
+        return
+    if home_of(account) != context.source:
+        _use_allowance(state, context, balance, limit, amount)
+        return
+    usage = _usage(state, context, balance, limit)
+    if limit.daily and usage.daily + amount > limit.daily:
+        raise Rejected("limit_daily", "more than this account may move in a day", field="/amount")
+    if limit.monthly and usage.monthly + amount > limit.monthly:
+        raise Rejected("limit_monthly", "more than this account may move in a month", field="/amount")
+    if limit.count and usage.count + 1 > limit.count:
+        raise Rejected("limit_count", "more transfers than this account may make in this window", field="/amount")
+    _count(state, context, balance, usage, amount, 1)
+
+
+def take_allowance(state: State, context: Context, balance: str, amount: int) -> tuple[int, int, int, str]:
+    """What the home may grant of ``amount``: (amount, count, until_us, code). ``until_us`` is 0 without limits. Half of
+    the debits that are left go along, so that the home keeps some."""
+    limit = state[LIMITS].get(balance)
+    if limit is None or not (limit.daily or limit.monthly or limit.count):
+        return amount, 0, 0, ""
+    usage = _usage(state, context, balance, limit)
+    if limit.daily:
+        amount = min(amount, limit.daily - usage.daily)
+    if limit.monthly:
+        amount = min(amount, limit.monthly - usage.monthly)
+    if amount <= 0:
+        return 0, 0, 0, "limit_reached"
+    count = 0
+    if limit.count:
+        left = limit.count - usage.count
+        if left <= 0:
+            return 0, 0, 0, "limit_reached"
+        count = (left + 1) // 2
+    _count(state, context, balance, usage, amount, count)
+    window_us = limit.count_window_s * 1_000_000
+    until_us = min((context.time_us // step + 1) * step for step in (DAY_US, window_us))
+    return amount, count, until_us, ""
+
+
+def give_back(state: State, context: Context, balance: str, allowance: int, count: int, until_us: int) -> None:
+    """A part that came home unused counts no more, while its windows last."""
+    limit = state[LIMITS].get(balance)
+    if limit is None or until_us <= context.time_us:
+        return
+    usage = _usage(state, context, balance, limit)
+    allowance, count = min(allowance, usage.daily, usage.monthly), min(count, usage.count)
+    _count(state, context, balance, usage, -allowance, -count)
+
+
+def _use_allowance(state: State, context: Context, balance: str, limit: Limit, amount: int) -> None:
+    """Away from home: only what came with the money, and was not used."""
+    key = share_key(balance, context.source)
+    visit = state[VISITS].get(key)
+    fresh = visit is not None and visit.until_us > context.time_us
+    allowance, count = (visit.allowance, visit.count) if visit is not None and fresh else (0, 0)
+    if (limit.daily or limit.monthly) and amount > allowance:
+        raise ask(state, context, balance, amount - allowance)
+    if limit.count and count < 1:
+        raise ask(state, context, balance, amount)
+    assert visit is not None
+    state[VISITS].put(
+        key,
+        Visit(
+            visit.request,
+            visit.refused,
+            visit.refused_us,
+            visit.arrived_us,
+            max(0, allowance - amount),
+            max(0, count - 1),
+            visit.until_us,
+        ),
+    )
+
+
+def _usage(state: State, context: Context, balance: str, limit: Limit) -> Usage:
+    """The usage in the windows of now."""
+    used = state[USAGE].get(share_key(balance, context.source)) or Usage(limit.scale)
+    day = context.time_us // DAY_US
+    month = day // 30
+    window = context.time_us // (limit.count_window_s * 1_000_000)
+    return Usage(
+        limit.scale,
+        day,
+        used.daily if used.day == day else 0,
+        month,
+        used.monthly if used.month == month else 0,
+        window,
+        used.count if used.window == window else 0,
+    )
+
+
+def _count(state: State, context: Context, balance: str, usage: Usage, amount: int, count: int) -> None:
+    state[USAGE].put(
+        share_key(balance, context.source),
+        Usage(
+            usage.scale,
+            usage.day,
+            usage.daily + amount,
+            usage.month,
+            usage.monthly + amount,
+            usage.window,
+            usage.count + count,
+        ),
+    )
