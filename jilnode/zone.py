@@ -65,8 +65,9 @@ class ZoneBoard:
         return Verdict(True, record=b"\n".join(record for record in records if record))
 
     def facts(self) -> Mapping[str, object]:
+        """What handlers may know of the home zone: its code, and its own facts (bounds, ages)."""
         zone = self._zones.get(self.home)
-        return {} if zone is None else zone.facts()
+        return {"zone": self.home, **({} if zone is None else zone.facts())}
 
 
 def installed_zones() -> list[Zone]:

@@ -100,10 +100,12 @@ class KafkaBus:
             consumer.assign(topics)
             starts = await consumer.beginning_offsets(topics)
             ends = await consumer.end_offsets(topics)
-        except KafkaError as error:
+        except BaseException as error:
             self._consumer = None
             await consumer.stop()
-            raise BusDown(f"no broker answers: {type(error).__name__}") from None
+            if isinstance(error, KafkaError):
+                raise BusDown(f"no broker answers: {type(error).__name__}") from None
+            raise
         for topic in topics:
             stored = positions.get(_lane(topic))
             offset = starts[topic] if stored is None else int(stored)
@@ -189,8 +191,10 @@ class KafkaBus:
             )
             try:
                 await producer.start()
-            except KafkaError:
-                await producer.stop()
+            except BaseException:
+                # Cancelled or refused: a client that was never stopped keeps its tasks.
+                with contextlib.suppress(KafkaError):
+                    await producer.stop()
                 raise
             self._producer = producer
         return self._producer

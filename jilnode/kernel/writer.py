@@ -277,7 +277,7 @@ class Writer:
         if self.writable:
             await self._run_due(now)
             await self._run_reactions(now)
-        done_local = [item for item in locals_ if self._write_local(item)]
+        done_local = [item for item in locals_ if await self._write_local(item)]
         rotation = self._rotation
         if self.writable and rotation is not None:
             self._rotation = None
@@ -424,17 +424,24 @@ class Writer:
             return False
         return True
 
-    def _write_local(self, item: _Local) -> bool:
+    async def _write_local(self, item: _Local) -> bool:
         engine = self.engine
-        engine.state.begin(0, 0)
+
+        def write() -> None:
+            engine.state.begin(0, 0)
+            try:
+                item.write(engine)
+            except BaseException:
+                engine.state.undo()
+                raise
+            engine.finish_local()
+
         try:
-            item.write(engine)
+            await self._until_loaded(write)
         except Exception as error:
-            engine.state.undo()
             if not item.future.done():
                 item.future.set_exception(error)
             return False
-        engine.finish_local()
         return True
 
     async def _run_due(self, now: int) -> None:
