@@ -1,4 +1,4 @@
-"""Run a fleet from a seed, with crashes, partitions, lost commits and skewed clocks, and check what must always hold."""
+"""Run a fleet from a seed: crashes, partitions, lost commits, skewed clocks; and check what must always hold."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""An in-memory node for tests: a kernel over a memory store, a clock that is told the time, numbers that are not random."""
+"""An in-memory node for tests: a kernel over a memory store, a clock that is told the time, numbers that repeat."""
 
 import asyncio
 import hashlib
