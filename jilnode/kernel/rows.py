@@ -39,7 +39,8 @@ class Image(msgspec.Struct, frozen=True, gc=False):
 
 
 _encode = msgspec.json.Encoder(order=None).encode
-_LONG_NUMBER = re.compile(rb"\d{16}")
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""int64 has at most 19 digits; fewer are always within it."""
 
 
 def encode_row(row: Row) -> bytes:
