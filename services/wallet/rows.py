@@ -81,8 +81,8 @@ class Share(Owned, frozen=True):
 
 class Visit(Owned, frozen=True):
     """What one node knows about money that came from elsewhere: ``request`` is the open request for more, ``refused``
-    what the last one was answered and when, ``arrived_us`` when money came. ``allowance`` and ``count`` are what is left,
-    until ``until_us``, of the part of the account's limits that came with the money."""
+    what the last one was answered and when, ``arrived_us`` when money came. ``allowance`` and ``count`` are what is
+    left, until ``until_us``, of the part of the account's limits that came with the money."""
 
     request: str = ""
     refused: str = ""

@@ -1,5 +1,6 @@
 """Two-phase transfers: reserved, then posted whole or in part, voided, or expired. They resolve once."""
 
+from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
@@ -52,6 +53,9 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
     amount = parse_amount(command.amount, pending.scale) if command.amount else pending.amount
     if amount > pending.amount:
         raise Rejected("more_than_reserved", "less or all of what is reserved can be posted", field="/amount")
+    payee = state[ACCOUNTS].get(pending.credit)
+    if payee is not None and payee.status == "closed":
+        raise Rejected("account_closed", "the account that would be paid is closed", status=403, field="/id")
     fee = min(pending.fee, fee_for(state, context.source, pending.asset, "pending", amount))
     held = pending.amount + pending.fee
     release(state, context, pending.debit, pending.asset, held, held - amount - fee)
@@ -98,7 +102,7 @@ def _give_back(state: State, context: Context, key: str, pending: Pending, statu
 def _open(state: State, context: Context, reference: str) -> tuple[str, Pending]:
     """The open pending transfer, for its debit's subject or an operator, at the node that reserved it."""
     key = reference.replace("~", "/")
-    pending = state[PENDING].get(key)
+    pending = state[PENDING].get(key) if valid_key(key) else None
     if pending is None:
         raise Rejected("unknown_pending", f"no pending transfer {reference!r} is known here", status=404, field="/id")
     account = state[ACCOUNTS].get(pending.debit)

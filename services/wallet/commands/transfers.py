@@ -125,10 +125,10 @@ def post_batch(state: State, context: Context, command: PostBatch) -> None:
 def issue(state: State, context: Context, command: Issue) -> None:
     """New money, by the issuer's node only. Refused when the total would pass 64 bits."""
     asset = asset_of(state, command.asset)
+    supply_key, supply = _supply(state, context, command.asset)
     credit_key, credit_row = account_of(state, command.credit, "/credit")
     check_parties("", credit_key, credit_row, command.reference)
     amount = parse_amount(command.amount, asset.scale)
-    supply_key, supply = _supply(state, command.asset)
     if supply.issued + amount > INT64_MAX:
         raise Rejected("issue_too_large", "the total issued would pass 64 bits", field="/amount")
     state[SUPPLY].put(supply_key, Supply(supply.issued + amount, supply.burned))
@@ -141,12 +141,12 @@ def issue(state: State, context: Context, command: Issue) -> None:
 
 def burn(state: State, context: Context, command: Burn) -> None:
     asset = asset_of(state, command.asset)
+    supply_key, supply = _supply(state, context, command.asset)
     debit_key, debit_row = account_of(state, command.debit, "/debit")
     check_owner(context, debit_row, "/debit")
     check_parties(debit_key, "", debit_row, command.reference)
     check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
-    supply_key, supply = _supply(state, command.asset)
     state[SUPPLY].put(supply_key, Supply(supply.issued, supply.burned + amount))
     debit(state, context, debit_key, command.asset, amount)
     state[TRANSFERS].insert(
@@ -155,8 +155,11 @@ def burn(state: State, context: Context, command: Burn) -> None:
     )
 
 
-def _supply(state: State, asset: str) -> tuple[str, Supply]:
+def _supply(state: State, context: Context, asset: str) -> tuple[str, Supply]:
+    """(key, row) of the supply, at the issuer's node only."""
     code, _, issuer = asset.partition("@")
+    if issuer != context.source:
+        raise Rejected("misdirected", f"node {issuer} issues {asset}", status=421, extra={"owner": issuer})
     key = f"{issuer}/{code}"
     supply = state[SUPPLY].get(key)
     assert supply is not None

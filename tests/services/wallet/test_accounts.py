@@ -1,0 +1,82 @@
+"""Accounts, handles, status; who may do what."""
+
+import pytest
+
+from jilnode.kernel.errors import Rejected
+from jilnode.module import QueryContext
+from services.wallet import queries
+from services.wallet.intents import CreateAccount, Issue, SetStatus
+from tests.services.wallet.kit import CHF, OPERATOR, bank, check_conservation
+
+
+@pytest.mark.parametrize(
+    ("command", "actor", "scopes", "code"),
+    [
+        (CreateAccount(subject="b"), "a", (), "not_your_account"),
+        (CreateAccount(kind="system"), "a", (), "not_your_account"),
+        (CreateAccount(kind="other"), "a", (), "bad_kind"),
+        (CreateAccount(subject="x" * 129), "a", OPERATOR, "bad_subject"),
+        (CreateAccount(handle="x"), "a", (), "bad_handle"),
+        (CreateAccount(handle="x" * 65), "a", (), "bad_handle"),
+        (CreateAccount(handle="no/slash"), "a", (), "bad_handle"),
+        (CreateAccount(handle="no@at"), "a", (), "bad_handle"),
+        (CreateAccount(handle="no blank"), "a", (), "bad_handle"),
+        (CreateAccount(handle="taken"), "a", (), "handle_taken"),
+        (CreateAccount(handle="fees"), "a", (), "handle_taken"),
+    ],
+)
+async def test_an_account_that_may_not_be_opened(command, actor, scopes, code):
+    async with bank() as one:
+        await one.account("first", handle="taken")
+        with pytest.raises(Rejected, match=code):
+            await one.home.run(command, actor=actor, scopes=scopes)
+
+
+async def test_an_account_says_whose_it_is_and_where_it_lives():
+    async with bank() as one:
+        answer = await one.home.run(CreateAccount(handle="kestrel"), actor="a")
+        assert (answer.reply.subject, answer.reply.home) == ("a", "ch-zug-01")
+        assert (answer.reply.handle, answer.reply.status) == ("kestrel@ch-zug-01", "active")
+        assert "/" not in answer.reply.id
+
+
+async def test_frozen_is_undone_and_closed_is_not():
+    async with bank() as one:
+        a, b = await one.account("a", "10.00"), await one.account("b")
+        await one.operate(SetStatus(a, "frozen"))
+        await one.operate(SetStatus(a, "active"))
+        await one.pay(a, b, "4.00")
+        with pytest.raises(Rejected, match="account_not_empty"):
+            await one.operate(SetStatus(a, "closed"))
+        await one.pay(a, b, "6.00")
+        await one.operate(SetStatus(a, "closed"))
+        with pytest.raises(Rejected, match="account_closed"):
+            await one.operate(SetStatus(a, "active"))
+        with pytest.raises(Rejected, match="account_closed"):
+            await one.operate(Issue(CHF, a, "1"))
+        with pytest.raises(Rejected, match="bad_status"):
+            await one.operate(SetStatus(b, "asleep"))
+        check_conservation(one.home)
+
+
+async def test_only_the_home_freezes_and_the_answer_tells_where_it_is_in_force():
+    async with bank(2) as two:
+        home, away = two.nodes
+        a = await two.account("a")
+        await two.settle()
+        with pytest.raises(Rejected) as refusal:
+            await two.operate(SetStatus(a, "frozen"), away)
+        assert refusal.value.status == 421
+        await two.operate(SetStatus(a, "frozen"))
+
+        async def in_force():
+            context = QueryContext("operator", frozenset(OPERATOR), home.source, home.engine.now_us())
+            found = await home.writer.query(lambda view: queries.freeze_state(view, context, queries.AccountParams(a)))
+            assert found.status == "frozen"
+            return {node.node: node.in_force for node in found.nodes}
+
+        assert await in_force() == {"ch-zug-01": True, "sg-mas-01": False}
+        await two.settle()
+        two.clock.advance(31)
+        await two.settle()
+        assert await in_force() == {"ch-zug-01": True, "sg-mas-01": True}
