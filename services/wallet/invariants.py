@@ -1,14 +1,16 @@
 """What must be true of every event that touches money: checked here before commit, and by every replica again.
 
-Each is a pure function over one event. Together: money moves only by a transfer, a reservation, a transit or a supply
-change that says so; nothing is below zero; what arrives was sent. A node can't mint, move silently, or claim what was
-not sent to it.
+Each is a pure function over one event; they run in the order of ``INVARIANTS``, up to the first that is broken, so a
+later one takes for granted what an earlier one checks. Together: money moves only by a transfer, a reservation, a
+transit or a supply change that says so; nothing is below zero; what arrives was sent. A node can't mint, move silently,
+or claim what was not sent to it.
 """
 
 from typing import Any
 
 from jilnode.module import Change, Invariant
 from services.wallet.rows import (
+    ASSETS,
     CLAIMS,
     PENDING,
     RECEIPTS,
@@ -24,6 +26,9 @@ from services.wallet.rows import (
 )
 
 __all__ = ("INVARIANTS",)
+
+
+SCALE_MAX = 9
 
 
 def _explained(change: Change) -> str | None:
@@ -85,6 +90,8 @@ def _transfer(transfer: Transfer) -> str | None:
         return f"is of no kind: {kind}"
     if transfer.fee and not (transfer.debit and transfer.credit):
         return "takes a fee of the supply"
+    if not 0 <= transfer.scale <= SCALE_MAX:
+        return f"has a scale of {transfer.scale}"
     return None
 
 
@@ -138,8 +145,8 @@ def _reserved(change: Change) -> str | None:
 def _resolution(before: Pending | None, after: Pending | None, post: Transfer | None) -> str | None:
     if after is None:
         return "is deleted"
-    if after.amount <= 0 or after.fee < 0:
-        return "reserves nothing"
+    if after.amount <= 0 or after.fee < 0 or not 0 <= after.scale <= SCALE_MAX:
+        return "reserves nothing, or in no scale"
     if before is None:
         return None if after.status == "open" and post is None and not after.posted else f"begins as {after.status}"
     same = (before.debit, before.credit, before.asset, before.amount, before.fee, before.scale)
@@ -155,6 +162,14 @@ def _resolution(before: Pending | None, after: Pending | None, post: Transfer | 
         return "is posted as something else"
     if post.amount > after.amount or post.fee > after.fee:
         return "is posted with more than it reserved"
+    return None
+
+
+def _scaled(change: Change) -> str | None:
+    """An asset's scale is in bounds, and stays what it was."""
+    for key, before, after in change.rows(ASSETS):
+        if after is None or not 0 <= after.scale <= SCALE_MAX or (before is not None and before.scale != after.scale):
+            return f"asset {key} is deleted, or its scale is out of bounds or changed"
     return None
 
 
@@ -188,4 +203,5 @@ INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained),
     Invariant("wallet_reserved", range(1, 2), _reserved),
     Invariant("wallet_sent", range(1, 2), _sent),
+    Invariant("wallet_scaled", range(1, 2), _scaled),
 )
