@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
 from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.apply import Group, apply, needed, verify
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.entry import decode_record
+from jilnode.kernel.entry import Entry, decode_header, decode_record, section_hash
 from jilnode.kernel.errors import Breach, CommitFailed, Missing, Parked
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
@@ -64,7 +66,7 @@ class Auditor:
                 self._seals += 1
                 await self._advance(feed)
             elif not record.kind.startswith("jil."):
-                entry = decode_record(record.value)
+                entry = _readable(record)
                 if entry.sequence == 0 and self._take_genesis:
                     self._trusted.setdefault(entry.source, leaf_hash(entry.header).hex())
                 feed.entries.append(entry)
@@ -135,3 +137,17 @@ class Auditor:
             )
         lines.append(f"proven: {self._seals} seals, every section, owner, invariant and tick digest")
         return lines
+
+
+def _readable(record: Record) -> Entry:
+    """Looks at the entry alone, so that a finding names it and not only the seal that it falls under."""
+    try:
+        entry = decode_record(record.value)
+        place = f"entry {entry.epoch}/{entry.sequence}"
+        sections = decode_header(entry.header).sections
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Breach("unreadable", f"an entry that is not one: {error}") from None
+    for name, data in entry.sections.items():
+        if name not in sections or sections[name].hash != section_hash(data):
+            raise Breach("bad_section", f"{place}: section {name} is not the one that the header hashed")
+    return entry

@@ -36,7 +36,10 @@ def load_identity(path: Path, *, make: bool) -> SealKey:
         return SealKey(private)
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise IdentityError(f"{path.name} may be read by others than its owner: chmod 600 it")
-    key = load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        raise IdentityError(f"{path.name} is not a private key in PEM without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise IdentityError(f"{path.name} is not an Ed25519 key")
     return SealKey(key)

@@ -5,7 +5,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from jilnode import __version__
@@ -17,7 +18,7 @@ from jilnode.events.relay import Relay
 from jilnode.events.replicator import Replicator
 from jilnode.events.startup import OwnHead
 from jilnode.feed import JournalFeed
-from jilnode.http.app import AppParts, build_app
+from jilnode.http.app import AppParts, NodeApp, build_app
 from jilnode.http.auth import Authenticator
 from jilnode.http.development import DEVELOPMENT_ISSUER, development_key, development_ring
 from jilnode.http.forward import Forwarder
@@ -29,10 +30,11 @@ from jilnode.http.server import HttpServer
 from jilnode.identity import load_identity, load_trust
 from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import Engine
+from jilnode.kernel.errors import Rejected, WrongDatabase
 from jilnode.kernel.kernel import Kernel
 from jilnode.kernel.ports import Store
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.sources import FOLLOWING
+from jilnode.kernel.sources import FOLLOWING, SUSPENDED
 from jilnode.kernel.system import ADDRESSES, AcceptTail, Address, PublishAddress
 from jilnode.limits import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S, RELAY_FLUSH_TIMEOUT_S
 from jilnode.module import Module, installed_modules
@@ -43,26 +45,32 @@ from jilnode.stores.sqlite import SqliteStore
 from jilnode.system_clock import SystemClock, SystemEntropy
 from jilnode.zone import ZoneBoard, installed_zones
 
-__all__ = ("Node", "build_kernel", "open_store")
+__all__ = ("Node", "build_kernel", "development_key_path", "open_store")
 
 logger = logging.getLogger("jilnode.node")
 
+RETRY_PAUSE_S = 1.0
+STAGE_MARGIN_S = 1.0
+"""Each stage of closing has a bound of its own inside; this much later it is left behind."""
+
+UNCONFIRMED = (
+    "no bus or peer has confirmed this node's highest entry yet. It writes as soon as one answers; if none ever will, "
+    "start it with --accept-tail REASON (what is here is all there was; recorded) or with --new-epoch"
+)
+
 
 def open_store(settings: Settings) -> Store:
-    if settings.database_url:
-        return PostgresStore(settings.database_url)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return SqliteStore(settings.data_dir / "node.db")
+    """Not opened yet: the kernel does that."""
+    return PostgresStore(settings.database_url) if settings.database_url else SqliteStore(settings.database_path)
 
 
 def build_kernel(settings: Settings, modules: list[Module]) -> Kernel:
     """Raises ``IdentityError``."""
-    path = settings.identity_file or settings.data_dir / "identity.pem"
     engine = Engine(
         network=settings.network,
         source=settings.node_id,
         zone=settings.jurisdiction,
-        key=load_identity(path, make=settings.identity_file is None),
+        key=load_identity(settings.identity_path, make=settings.development),
         registry=Registry(modules),
         zones=ZoneBoard(settings.jurisdiction, installed_zones(), development=settings.development),
         clock=SystemClock(),
@@ -72,8 +80,13 @@ def build_kernel(settings: Settings, modules: list[Module]) -> Kernel:
     return Kernel(engine, open_store(settings))
 
 
+def development_key_path(settings: Settings) -> Path:
+    return settings.data_dir / "development.pem"
+
+
 class Node:
-    """``start`` returns when requests are taken; ``wait`` when something that the node can't do without has failed."""
+    """``start`` returns when requests are taken; ``wait`` when the node can't go on. ``start`` and ``close`` belong to
+    one task."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -91,34 +104,37 @@ class Node:
             self.relay = Relay(self.writer, self.kernel.store, self.bus)
             self.replicator = Replicator(self.writer, self.kernel.store, self.bus, settings.network, self.trusted)
             self.own_head = OwnHead(self.bus, self.replicator, settings.node_id)
-        self.keys = self._keys()
         self.http = HttpServer(
             self._app(),
             settings.http_host,
             settings.http_port,
-            certificate_file=_or_none(settings.tls_certificate_file),
-            key_file=_or_none(settings.tls_key_file),
+            certificate_file=_or_none(settings.http_cert_file),
+            key_file=_or_none(settings.http_key_file),
             drain_s=DRAIN_TIMEOUT_S,
         )
-        self._writable = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closers: list[tuple[str, float, Callable[[], Awaitable[None]]]] = []
+        self.failing: dict[str, str] = {}
+        """Work beside the writer that failed and is being tried again: its name -> the error's."""
+        self._writing: asyncio.Task[None] | None = None
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._confirmed = asyncio.Event()
+        self._stages: list[tuple[str, float, Callable[[], Awaitable[None]]]] = []
 
     # Building
 
     def _bus(self) -> Bus | None:
         settings = self.settings
         if settings.redpanda_seeds:
+            tls = kafka_tls(
+                _or_none(settings.kafka_ca_file),
+                _or_none(settings.kafka_cert_file),
+                _or_none(settings.kafka_key_file),
+            )
             return KafkaBus(
                 settings.redpanda_seeds,
                 settings.network,
                 partitions=settings.kafka_partitions,
                 replication=settings.kafka_replication,
-                tls=kafka_tls(
-                    _or_none(settings.kafka_ca_file),
-                    _or_none(settings.kafka_certificate_file),
-                    _or_none(settings.kafka_key_file),
-                ),
+                tls=tls,
             )
         if settings.peers:
             return PeerBus(settings.peers, self.writer)
@@ -130,12 +146,15 @@ class Node:
             return KeyRing(keys_from_file(settings.jwks_file))
         if settings.jwks_url:
             return KeyRing(keys_from_url(settings.jwks_url))
-        return development_ring(development_key(settings.data_dir / "development.pem"))
+        return development_ring(development_key(development_key_path(settings)))
 
-    def _app(self) -> Any:
+    def _app(self) -> NodeApp:
         settings = self.settings
         issuer = settings.jwt_issuer or DEVELOPMENT_ISSUER
         limiter = RateLimiter() if settings.rate_limit else None
+        share = None
+        if limiter is not None and settings.redis_url:
+            share = RateShare(limiter, redis_counts(settings.redis_url))
         register_metrics(self.metrics, self)
         return build_app(
             AppParts(
@@ -143,17 +162,15 @@ class Node:
                 modules=self.modules,
                 writer=self.writer,
                 reader=self.kernel.store,
-                authenticator=Authenticator(self.keys, issuer=issuer, audience=settings.jwt_audience),
+                authenticator=Authenticator(self._keys(), issuer=issuer, audience=settings.jwt_audience),
                 readiness=self.reasons,
                 ticks=lambda: {name: state.tick_us for name, state in self.kernel.engine.sources.items()},
                 events=self.feed,
                 metrics=self.metrics,
                 rate_limiter=limiter,
-                rate_share=RateShare(limiter, redis_counts(settings.redis_url))
-                if limiter is not None and settings.redis_url
-                else None,
+                rate_share=share,
                 trusted_proxies=settings.trusted_proxies,
-                forwarder=Forwarder(settings.node_id) if settings.forwarding else None,
+                forwarder=Forwarder(settings.node_id, plain_http=settings.development) if settings.forwarding else None,
                 extra_handlers=PeerServer(self.writer, self.kernel.store).handlers(),
                 version=__version__,
             )
@@ -162,66 +179,125 @@ class Node:
     # Starting
 
     async def start(self, *, accept_tail: str = "", new_epoch: bool = False) -> None:
-        """Opens the database, applies what others wrote, and writes once this node's own head is confirmed."""
-        kernel = self.kernel
-        await kernel.start()
-        self._closers.append(("database", CLOSE_TIMEOUT_S, kernel.close))
-        await kernel.begin_journal()
-        if new_epoch:
-            await kernel.begin_epoch()
-        self._tasks.append(kernel.run())
-        if self.bus is None or accept_tail or new_epoch:
-            self._allow_writes()
+        """Raises ``WrongDatabase``, ``LockLost``, ``ConnectionError``, ``OSError``; ``close`` is due then too."""
+        self._stages.append(("database", CLOSE_TIMEOUT_S, self.kernel.close))
+        await self.kernel.start()
+        await self._begin(new_epoch)
+        self._writing = self.kernel.run()
+        by_operator = bool(accept_tail or new_epoch) and self.settings.node_id in self.kernel.engine.sources
+        if self.bus is None or by_operator:
+            self._allow_writes(by_operator=by_operator)
         else:
-            kernel.forbid_writes("nobody has confirmed this node's highest entry yet (no bus or peer answered)")
-        if accept_tail:
-            await self.writer.submit(Submission(AcceptTail(accept_tail, kernel.engine.own.size), self.settings.node_id))
-        await self.http.start()
-        self._closers.append(("http", DRAIN_TIMEOUT_S, self.http.stop))
+            self.kernel.forbid_writes(UNCONFIRMED)
+        if accept_tail and self.writer.writable:
+            size = self.kernel.engine.own.size
+            await self.writer.submit(Submission(AcceptTail(accept_tail, size), self.settings.node_id))
         if self.bus is not None:
-            self._spawn(self._follow(self.bus), "events")
-            self._closers.append(("bus", CLOSE_TIMEOUT_S, self.bus.close))
+            self._stages.append(("bus", RELAY_FLUSH_TIMEOUT_S + CLOSE_TIMEOUT_S, self._close_bus))
+            self._supervise("events", self._follow)
+        self._stages.append(("http", DRAIN_TIMEOUT_S, self.http.stop))
+        try:
+            await self.http.start()
+        except OSError as error:
+            place = f"{self.settings.http_host}:{self.settings.http_port}"
+            raise OSError(f"can't listen on {place}: {error.strerror or error}") from error
         if self.settings.public_url:
-            self._spawn(self._publish_address(), "address")
+            self._supervise("address", self._publish_address)
+        # What is here now stays: the collector need not look at it again. Worth 40 ms of the slowest requests.
         gc.collect()
         gc.freeze()
 
-    def _allow_writes(self) -> None:
-        self.kernel.allow_writes()
-        self._writable.set()
+    async def _begin(self, new_epoch: bool) -> None:
+        """A journal, where there is none. One that the trust file knows was lost: others have it, and a second genesis
+        would be a fork."""
+        engine = self.kernel.engine
+        if engine.source not in engine.sources and engine.source in self.trusted:
+            if self.bus is None:
+                raise WrongDatabase(
+                    "the trust file names this node's genesis and its database is empty: restore it, or name a bus or "
+                    "peers (REDPANDA_SEEDS, JIL_PEERS) that have its journal"
+                )
+            logger.warning("this node's journal is not in its database; others are asked for it")
+            return
+        await self.kernel.begin_journal()
+        if new_epoch:
+            engine.own.status, engine.own.code, engine.own.detail = FOLLOWING, "", ""
+            await self.kernel.begin_epoch()
 
-    def _spawn(self, work: Any, name: str) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+    def _allow_writes(self, *, by_operator: bool = False) -> None:
+        """Unless what this node knows of itself speaks against it."""
+        engine = self.kernel.engine
+        own = engine.sources.get(engine.source)
+        if own is None:
+            self.kernel.forbid_writes(
+                "the trust file names a genesis of this node that neither its database nor anybody else has"
+            )
+        elif own.public_key != engine.key.public_key:
+            self.kernel.forbid_writes("this node's key is not the one that sealed its journal")
+        elif own.status == SUSPENDED and not by_operator:
+            self.kernel.forbid_writes(f"{own.detail}: somebody else wrote as this node; --new-epoch begins anew")
+        else:
+            self.kernel.allow_writes()
+            self._confirmed.set()
 
-    async def _follow(self, bus: Bus) -> None:
-        """Reads the bus, confirms this node's own head, and publishes what this node writes."""
-        assert self.relay is not None
-        assert self.replicator is not None
+    async def _follow(self) -> None:
+        """Reads the bus; confirms this node's own head; only then publishes what this node writes."""
         assert self.own_head is not None
+        assert self.replicator is not None
         await self.own_head.start_bus(self.replicator.stored_positions())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.replicator.run())
-            if not self.writer.writable:
-                await self.own_head.confirmed()
-                self._allow_writes()
-            group.create_task(self.relay.run())
+        self._supervise("replicator", self._replicate)
+        self._supervise("own head", self._confirm)
+
+    async def _confirm(self) -> None:
+        assert self.own_head is not None
+        assert self.relay is not None
+        if not self._confirmed.is_set():
+            await self.own_head.confirmed()
+            self._allow_writes()
+        if self._confirmed.is_set():
+            self._supervise("relay", self.relay.run)
+
+    async def _replicate(self) -> None:
+        """From where this database stands: what was received and not applied is received again."""
+        assert self.bus is not None
+        assert self.replicator is not None
+        stored = self.replicator.stored_positions()
+        for lane in self.replicator.received:
+            self.bus.rewind(lane, stored.get(lane))
+        await self.replicator.run()
 
     async def _publish_address(self) -> None:
-        await self._writable.wait()
+        await self._confirmed.wait()
         image = self.kernel.engine.caches[ADDRESSES].get(self.settings.node_id)
         row = None if image is None else image.row
         if not isinstance(row, Address) or row.url != self.settings.public_url:
             await self.writer.submit(Submission(PublishAddress(self.settings.public_url), self.settings.node_id))
 
-    async def wait(self) -> None:
-        """Until a task that the node can't do without has failed. Raises what it raised."""
-        while True:
-            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self._tasks.remove(task)
-                task.result()
+    # Running
 
-    # What others ask
+    def _supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs ``work`` beside the writer until it returns. A failure is said, and tried again: it costs this node
+        events, not its service."""
+
+        async def run() -> None:
+            while True:
+                try:
+                    await work()
+                    self.failing.pop(name, None)
+                    return
+                except Rejected as rejected:
+                    self.failing[name] = rejected.code
+                except Exception as error:
+                    self.failing[name] = type(error).__name__
+                    logger.exception("a part of the node failed; it is tried again", extra={"fields": {"part": name}})
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+        self._work[name] = asyncio.get_running_loop().create_task(run(), name=name)
+
+    async def wait(self) -> None:
+        """Until the writer has ended. Raises what ended it, ``LockLost`` for one."""
+        assert self._writing is not None
+        await asyncio.shield(self._writing)
 
     def reasons(self) -> list[Reason]:
         """What is not as it should be. The bus and other sources never make this node unready: it serves what it
@@ -231,6 +307,7 @@ class Node:
             found.append(Reason("not_writable", self.writer.why_not_writable))
         if self.relay is not None and self.relay.down_since_us is not None:
             found.append(Reason("bus_down", f"{self.relay.lag} entries wait for the bus", blocking=False))
+        found += [Reason(f"{name}_failing", error, blocking=False) for name, error in sorted(self.failing.items())]
         for source, state in self.kernel.engine.sources.items():
             if state.status != FOLLOWING:
                 found.append(
@@ -244,27 +321,37 @@ class Node:
 
     async def close(self) -> None:
         """In reverse, each stage with its own bound; what takes longer is left behind, and said so."""
-        for name, bound_s, close in reversed(self._closers):
-            if name == "bus":
-                await self._stop_events()
+        for name, bound_s, close in reversed(self._stages):
             try:
-                async with asyncio.timeout(bound_s + 1):
+                async with asyncio.timeout(bound_s + STAGE_MARGIN_S):
                     await close()
             except TimeoutError:
                 logger.warning("a shutdown stage took too long", extra={"fields": {"stage": name}})
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            except Exception:
+                logger.exception("a shutdown stage failed", extra={"fields": {"stage": name}})
+        self._stages.clear()
+        await _cancel(*self._work.values())
+        if self._writing is not None:
+            await _cancel(self._writing)
 
-    async def _stop_events(self) -> None:
-        if self.relay is not None and self.relay.down_since_us is None:
+    async def _close_bus(self) -> None:
+        """The bus gets what is committed, if it listens; then nothing more is read or sent."""
+        assert self.bus is not None
+        assert self.relay is not None
+        if "relay" in self._work and self.relay.down_since_us is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.relay.flush(), RELAY_FLUSH_TIMEOUT_S)
-        for task in [task for task in self._tasks if task.get_name() in ("events", "address")]:
-            self._tasks.remove(task)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+                async with asyncio.timeout(RELAY_FLUSH_TIMEOUT_S):
+                    await self.relay.flush()
+        await _cancel(*self._work.values())
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await self.bus.close()
 
 
-def _or_none(path: Any) -> str | None:
+async def _cancel(*tasks: "asyncio.Task[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _or_none(path: Path | None) -> str | None:
     return None if path is None else str(path)

@@ -1,23 +1,25 @@
 """Settings: environment variables, typed. This file is the only reader of the environment.
 
 ``JIL_NODE_ID``, ``JIL_REGION`` and ``JIL_JURISDICTION`` differ between nodes; everything else has a default or is
-shared.
+shared. Secrets may come from files: ``JIL_DATABASE_URL_FILE`` names one that holds what ``JIL_DATABASE_URL`` would.
 """
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from jilnode.kernel.names import source_id
 from jilnode.limits import CACHE_BYTES_DEFAULT
 from jilnode.zone import DEVELOPMENT_ZONE, ZONE_CODES
 
-__all__ = ("Settings", "SettingsError", "describe", "load_settings")
+__all__ = ("Settings", "SettingsError", "describe", "inherited_environment", "load_settings")
 
 NETWORKS = ("dev", "devnet", "testnet", "mainnet")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 ZONE_ALIASES = {
     "JP_JFSA": "JP_FSA",
     "AE_ADGM": "AE_FSRA",
@@ -28,8 +30,7 @@ ZONE_ALIASES = {
     "BR_BCB": "BR_CVM_BCB",
     "BR_CVM": "BR_CVM_BCB",
 }
-SECRETS = ("JIL_DATABASE_URL", "JIL_REDIS_URL")
-"""These may also come from a file: ``<name>_FILE``. They are never shown."""
+POSTGRESQL = "postgresql+asyncpg://"
 
 
 class SettingsError(ValueError):
@@ -40,166 +41,257 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-def _text(value: str) -> str:
-    return value
+class _Kind(NamedTuple):
+    """What a setting's text may be. ``parse`` raises ``ValueError``."""
+
+    name: str
+    parse: Callable[[str], Any]
 
 
-def _switch(value: str) -> bool:
-    lowered = value.lower()
-    if lowered not in ("on", "off", "true", "false", "1", "0"):
+def _switch(text: str) -> bool:
+    if text.lower() not in ("on", "off", "true", "false", "1", "0"):
         raise ValueError("on or off")
-    return lowered in ("on", "true", "1")
+    return text.lower() in ("on", "true", "1")
 
 
-def _many(value: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in value.split(",") if item.strip())
+def _number(first: int, last: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not first <= int(text) <= last:
+            raise ValueError(f"a whole number from {first} to {last}")
+        return int(text)
+
+    return parse
 
 
-def _port(value: str) -> int:
-    port = int(value)
-    if not 0 <= port <= 65535:
-        raise ValueError("0 to 65535")
-    return port
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        found = {name.lower(): name for name in names}.get(text.lower())
+        if found is None:
+            raise ValueError(f"one of {', '.join(names)}")
+        return found
+
+    return parse
 
 
-def _positive(value: str) -> int:
-    number = int(value)
-    if number <= 0:
-        raise ValueError("more than 0")
-    return number
+def _many(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def _path(value: str) -> Path:
-    return Path(value)
+def _web(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("an address that begins with http:// or https:// and holds no password")
+    return text.rstrip("/")
 
 
-def _zone(value: str) -> str:
-    code = ZONE_ALIASES.get(value.upper(), value.upper())
-    if code not in (*ZONE_CODES, DEVELOPMENT_ZONE):
-        raise ValueError(f"one of {', '.join((*ZONE_CODES, DEVELOPMENT_ZONE))}")
-    return code
+def _brokers(text: str) -> tuple[str, ...]:
+    for item in _many(text):
+        host, _, port = item.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"host:port, comma separated; {item!r} is not")
+    return _many(text)
 
 
-def _network(value: str) -> str:
-    if value not in NETWORKS:
-        raise ValueError(f"one of {', '.join(NETWORKS)}")
-    return value
+def _database(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+        # The text is a secret: it is not repeated.
+        raise ValueError("begins with postgresql://")
+    return POSTGRESQL + rest
 
 
-def _setting(name: str, parse: Any, default: Any, text: str) -> Any:
-    return field(default=default, metadata={"name": name, "parse": parse, "text": text})
+def _redis(text: str) -> str:
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("begins with redis://, rediss:// or unix://")
+    return text
 
 
-@dataclass(frozen=True)
+TEXT = _Kind("text", str)
+SWITCH = _Kind("on/off", _switch)
+PORT = _Kind("port", _number(0, 65535))
+COUNT = _Kind("number", _number(1, 2**62))
+FILE = _Kind("file", Path)
+FOLDER = _Kind("folder", Path)
+LIST = _Kind("list", _many)
+WEB = _Kind("address", _web)
+WEB_LIST = _Kind("list", lambda text: tuple(map(_web, _many(text))))
+BROKERS = _Kind("list", _brokers)
+DATABASE = _Kind("secret", _database)
+REDIS = _Kind("secret", _redis)
+NODE = _Kind("id", source_id)
+NETWORK = _Kind("name", _one_of(NETWORKS))
+LEVEL = _Kind("name", _one_of(LOG_LEVELS))
+ZONE = _Kind("code", lambda text: _one_of((*ZONE_CODES, DEVELOPMENT_ZONE))(ZONE_ALIASES.get(text.upper(), text)))
+
+
+def _setting(name: str, kind: _Kind, default: Any, text: str) -> Any:
+    return field(default=default, metadata={"name": name, "kind": kind, "text": text})
+
+
+@dataclass(frozen=True, repr=False)
 class Settings:
-    node_id: str = _setting("JIL_NODE_ID", source_id, "dev-node-01", "this node's id, lower case")
-    region: str = _setting("JIL_REGION", _text, "local", "where it runs, for people")
-    jurisdiction: str = _setting("JIL_JURISDICTION", _zone, DEVELOPMENT_ZONE, "whose rules it enforces")
-    network: str = _setting("JIL_NETWORK", _network, "dev", "dev, devnet, testnet or mainnet")
-    data_dir: Path = _setting("JIL_DATA_DIR", _path, Path("data"), "everything that this node keeps in files")
+    node_id: str = _setting("JIL_NODE_ID", NODE, "dev-node-01", "this node's id; written in lower case")
+    region: str = _setting("JIL_REGION", TEXT, "local", "where it runs, for people")
+    jurisdiction: str = _setting("JIL_JURISDICTION", ZONE, DEVELOPMENT_ZONE, "whose rules it enforces")
+    network: str = _setting("JIL_NETWORK", NETWORK, "dev", ", ".join(NETWORKS))
+    data_dir: Path = _setting("JIL_DATA_DIR", FOLDER, Path("data"), "everything that this node keeps in files")
     database_url: str = _setting(
-        "JIL_DATABASE_URL", _text, "", "postgresql+asyncpg://…; without it, SQLite in the data directory"
+        "JIL_DATABASE_URL", DATABASE, "", "postgresql://user:password@host/name; without it, SQLite in JIL_DATA_DIR"
     )
-    redpanda_seeds: tuple[str, ...] = _setting("REDPANDA_SEEDS", _many, (), "Kafka brokers, host:port, comma separated")
-    peers: tuple[str, ...] = _setting("JIL_PEERS", _many, (), "base URLs of nodes to follow without a broker")
-    trust_file: Path | None = _setting(
-        "JIL_TRUST_FILE", _path, None, "JSON: source id to the hash of its genesis entry"
+    identity_key_file: Path | None = _setting(
+        "JIL_IDENTITY_KEY_FILE",
+        FILE,
+        None,
+        "the key that seals its journal (PEM, Ed25519); else JIL_DATA_DIR/identity.pem",
     )
-    identity_file: Path | None = _setting(
-        "JIL_IDENTITY_FILE", _path, None, "this node's private key (PEM); default identity.pem in the data directory"
-    )
-    http_host: str = _setting("JIL_HTTP_HOST", _text, "127.0.0.1", "address to listen on")
-    http_port: int = _setting("JIL_HTTP_PORT", _port, 8400, "port to listen on")
-    public_url: str = _setting("JIL_PUBLIC_URL", _text, "", "where others reach this node; told to them")
-    tls_certificate_file: Path | None = _setting("JIL_TLS_CERTIFICATE_FILE", _path, None, "serve HTTPS with this")
-    tls_key_file: Path | None = _setting("JIL_TLS_KEY_FILE", _path, None, "and this key")
-    jwks_file: Path | None = _setting("JIL_JWKS_FILE", _path, None, "public keys that sign users' tokens")
-    jwks_url: str = _setting("JIL_JWKS_URL", _text, "", "or where to fetch them")
-    jwt_issuer: str = _setting("JIL_JWT_ISSUER", _text, "", "who must have issued a token")
-    jwt_audience: str = _setting("JIL_JWT_AUDIENCE", _text, "jilnode", "whom a token must be for")
-    rate_limit: bool = _setting("JIL_RATE_LIMIT", _switch, True, "10 requests a second an address, bursts of 20")
-    redis_url: str = _setting("JIL_REDIS_URL", _text, "", "share rate limits between processes through Redis")
-    trusted_proxies: tuple[str, ...] = _setting("JIL_TRUSTED_PROXIES", _many, (), "whose X-Forwarded-For to believe")
-    forwarding: bool = _setting("JIL_FORWARDING", _switch, False, "pass misdirected requests on to the owner, once")
-    cache_bytes: int = _setting("JIL_CACHE_BYTES", _positive, CACHE_BYTES_DEFAULT, "memory for cached rows")
-    log_level: str = _setting("JIL_LOG_LEVEL", _text, "INFO", "DEBUG, INFO, WARNING or ERROR")
-    kafka_partitions: int = _setting("JIL_KAFKA_PARTITIONS", _positive, 16, "of topic jil.events, when it is made")
-    kafka_replication: int = _setting("JIL_KAFKA_REPLICATION", _positive, 1, "of topic jil.events, when it is made")
-    kafka_ca_file: Path | None = _setting("JIL_KAFKA_CA_FILE", _path, None, "talk TLS to the brokers, trusting this")
-    kafka_certificate_file: Path | None = _setting("JIL_KAFKA_CERTIFICATE_FILE", _path, None, "and show this")
-    kafka_key_file: Path | None = _setting("JIL_KAFKA_KEY_FILE", _path, None, "with this key")
+    redpanda_seeds: tuple[str, ...] = _setting("REDPANDA_SEEDS", BROKERS, (), "Kafka brokers, host:port")
+    kafka_partitions: int = _setting("JIL_KAFKA_PARTITIONS", COUNT, 16, "of topic jil.events, when it is made")
+    kafka_replication: int = _setting("JIL_KAFKA_REPLICATION", COUNT, 1, "of topic jil.events, when it is made")
+    kafka_ca_file: Path | None = _setting("JIL_KAFKA_CA_FILE", FILE, None, "talk TLS to the brokers, trusting this")
+    kafka_cert_file: Path | None = _setting("JIL_KAFKA_CERT_FILE", FILE, None, "and show this certificate")
+    kafka_key_file: Path | None = _setting("JIL_KAFKA_KEY_FILE", FILE, None, "with this key")
+    peers: tuple[str, ...] = _setting("JIL_PEERS", WEB_LIST, (), "nodes to follow over HTTP, without a broker")
+    trust_file: Path | None = _setting("JIL_TRUST_FILE", FILE, None, "JSON: source id to the hash of its genesis")
+    http_host: str = _setting("JIL_HTTP_HOST", TEXT, "127.0.0.1", "address to listen on")
+    http_port: int = _setting("JIL_HTTP_PORT", PORT, 8400, "port to listen on; 0 takes a free one")
+    http_cert_file: Path | None = _setting("JIL_HTTP_CERT_FILE", FILE, None, "serve HTTPS with this certificate")
+    http_key_file: Path | None = _setting("JIL_HTTP_KEY_FILE", FILE, None, "and this key")
+    public_url: str = _setting("JIL_PUBLIC_URL", WEB, "", "where others reach this node; told to them")
+    trusted_proxies: tuple[str, ...] = _setting("JIL_TRUSTED_PROXIES", LIST, (), "whose X-Forwarded-For to believe")
+    forwarding: bool = _setting("JIL_FORWARDING", SWITCH, False, "pass misdirected requests on to the owner, once")
+    rate_limit: bool = _setting("JIL_RATE_LIMIT", SWITCH, True, "10 requests a second and address, 20 at once")
+    redis_url: str = _setting("JIL_REDIS_URL", REDIS, "", "share rate limits between processes through Redis")
+    jwks_file: Path | None = _setting("JIL_JWKS_FILE", FILE, None, "public keys that users' tokens are checked with")
+    jwks_url: str = _setting("JIL_JWKS_URL", WEB, "", "or where to fetch them")
+    jwt_issuer: str = _setting("JIL_JWT_ISSUER", TEXT, "", "who must have issued a token")
+    jwt_audience: str = _setting("JIL_JWT_AUDIENCE", TEXT, "jilnode", "whom a token must be for")
+    cache_bytes: int = _setting("JIL_CACHE_BYTES", COUNT, CACHE_BYTES_DEFAULT, "memory for cached rows")
+    log_level: str = _setting("JIL_LOG_LEVEL", LEVEL, "INFO", ", ".join(LOG_LEVELS))
 
     @property
     def development(self) -> bool:
         return self.network == "dev"
 
     @property
-    def store_url(self) -> str:
-        return self.database_url or f"sqlite:{self.data_dir / 'node.db'}"
+    def identity_path(self) -> Path:
+        return self.identity_key_file or self.data_dir / "identity.pem"
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "node.db"
+
+    @property
+    def store_target(self) -> str:
+        """This node's database as the commands that read journals name it."""
+        return self.database_url or str(self.database_path)
+
+    def missing(self) -> list[str]:
+        """What a node can start without and will be missed."""
+        found = []
+        if (self.redpanda_seeds or self.peers) and self.trust_file is None:
+            found.append("JIL_TRUST_FILE: it follows others and believes none of them, so their events wait")
+        if (self.redpanda_seeds or self.peers) and not self.public_url:
+            found.append("JIL_PUBLIC_URL: others can't tell their users where this node is")
+        return found
 
     def __repr__(self) -> str:
-        values = [(item.name, item.metadata["name"], getattr(self, item.name)) for item in fields(self)]
-        shown = [
-            f"{name}={'***' if value and variable in SECRETS else repr(value)}" for name, variable, value in values
-        ]
+        shown = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            secret = item.metadata["kind"].name == "secret" and value
+            shown.append(f"{item.name}={'***' if secret else repr(value)}")
         return f"Settings({', '.join(shown)})"
+
+
+_BY_VARIABLE = {item.metadata["name"]: item for item in fields(Settings)}
+_SECRETS = tuple(name for name, item in _BY_VARIABLE.items() if item.metadata["kind"].name == "secret")
+_SECRET_FILES = {f"{name}_FILE": name for name in _SECRETS}
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Raises ``SettingsError`` with everything that is wrong, not only the first."""
     environment = os.environ if environment is None else environment
-    known = {item.metadata["name"]: item for item in fields(Settings)}
     problems: list[str] = []
+    names = (*_BY_VARIABLE, *_SECRET_FILES)
+    for name in sorted(environment):
+        if name.startswith("JIL_") and name not in names:
+            near = difflib.get_close_matches(name, names, 1, cutoff=0)
+            problems.append(f"{name} is not a setting; did you mean {near[0]}?")
     values: dict[str, Any] = {}
-    for name in environment:
-        base = name.removesuffix("_FILE") if name.removesuffix("_FILE") in SECRETS else name
-        if name.startswith("JIL_") and base not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            problems.append(f"{name} is no setting{f'; did you mean {near[0]}?' if near else ''}")
-    for name, item in known.items():
-        text = environment.get(name, "")
-        if name in SECRETS and not text and (path := environment.get(f"{name}_FILE")):
-            try:
-                text = Path(path).read_text().strip()
-            except OSError as error:
-                problems.append(f"{name}_FILE: {error.strerror}")
+    for name, item in _BY_VARIABLE.items():
+        text = environment.get(name, "").strip()
+        if name in _SECRETS and (path := environment.get(f"{name}_FILE")):
+            if text:
+                problems.append(f"{name} and {name}_FILE: one of them")
+            text = _read_secret(name, path, problems)
         if text:
             try:
-                values[item.name] = item.metadata["parse"](text)
+                values[item.name] = item.metadata["kind"].parse(text)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
-    settings = Settings(**values)
-    problems += _contradictions(settings)
+    if not problems:
+        settings = Settings(**values)
+        problems = _contradictions(settings)
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _read_secret(name: str, path: str, problems: list[str]) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}_FILE: {path}: {getattr(error, 'strerror', None) or 'not text'}")
+        return ""
 
 
 def _contradictions(settings: Settings) -> list[str]:
     found = []
     if settings.jurisdiction == DEVELOPMENT_ZONE and not settings.development:
         found.append(f"JIL_JURISDICTION: {DEVELOPMENT_ZONE} allows everything and exists in network dev only")
+    if settings.jwks_file and settings.jwks_url:
+        found.append("JIL_JWKS_FILE and JIL_JWKS_URL: one of them")
     if not settings.development and not (settings.jwks_file or settings.jwks_url):
-        found.append("JIL_JWKS_FILE or JIL_JWKS_URL: outside network dev, users' tokens need their keys")
+        found.append("JIL_JWKS_FILE or JIL_JWKS_URL: outside network dev, tokens are checked with somebody's keys")
     if (settings.jwks_file or settings.jwks_url) and not settings.jwt_issuer:
-        found.append("JIL_JWT_ISSUER: whose tokens are believed?")
+        found.append("JIL_JWT_ISSUER: say whose tokens are believed")
     if settings.redpanda_seeds and settings.peers:
         found.append("REDPANDA_SEEDS and JIL_PEERS: follow the others through one of them")
-    if (settings.redpanda_seeds or settings.peers) and settings.trust_file is None:
-        found.append("JIL_TRUST_FILE: with others to follow, say whom to believe")
-    if bool(settings.tls_certificate_file) != bool(settings.tls_key_file):
-        found.append("JIL_TLS_CERTIFICATE_FILE and JIL_TLS_KEY_FILE: both or none")
-    if settings.database_url and not settings.database_url.startswith("postgresql+asyncpg://"):
-        found.append("JIL_DATABASE_URL: begins with postgresql+asyncpg://")
+    if (settings.http_cert_file is None) != (settings.http_key_file is None):
+        found.append("JIL_HTTP_CERT_FILE and JIL_HTTP_KEY_FILE: both or none")
+    if (settings.kafka_cert_file is None) != (settings.kafka_key_file is None):
+        found.append("JIL_KAFKA_CERT_FILE and JIL_KAFKA_KEY_FILE: both or none")
+    if settings.kafka_cert_file is not None and settings.kafka_ca_file is None:
+        found.append("JIL_KAFKA_CA_FILE: whose certificates are the brokers'?")
+    for item in fields(settings):
+        path = getattr(settings, item.name)
+        made = item.name == "identity_key_file" and settings.development
+        if item.metadata["kind"] is FILE and path is not None and not made and not path.is_file():
+            found.append(f"{item.metadata['name']}: there is no file {path}")
     return found
 
 
-def describe() -> list[tuple[str, str, str]]:
-    """(name, default, what it is) of every setting, in the order of the class."""
+def inherited_environment() -> dict[str, str]:
+    """What a node that is started as a child inherits: everything but settings."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("JIL_") and name != "REDPANDA_SEEDS"}
+
+
+class Description(NamedTuple):
+    name: str
+    kind: str
+    default: str
+    text: str
+
+
+def describe() -> list[Description]:
+    """Every setting, in the order of the class."""
     rows = []
-    for item in fields(Settings):
+    for name, item in _BY_VARIABLE.items():
         default = item.default
-        shown = ",".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
-        name = item.metadata["name"]
-        rows.append((f"{name} ({name}_FILE)" if name in SECRETS else name, shown, item.metadata["text"]))
+        if isinstance(default, bool):
+            shown = "on" if default else "off"
+        else:
+            shown = "" if default in (None, ()) else str(default)
+        shown_name = f"{name}[_FILE]" if name in _SECRETS else name
+        rows.append(Description(shown_name, item.metadata["kind"].name, shown, item.metadata["text"]))
     return rows

@@ -14,22 +14,26 @@ __all__ = ("add_arguments", "run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from", dest="target", default="", help="a database; default: this node's")
+    parser.add_argument("target", nargs="?", default="", help="a database: URL or SQLite file (default: this node's)")
     parser.add_argument("--source", default="", help="only this source's journal")
-    parser.add_argument("--output", default="-", help="a file; default: standard output")
+    parser.add_argument("--output", default="-", help="a file (default: standard output)")
 
 
 def run(options: argparse.Namespace) -> int:
-    target = options.target or load_settings().store_url
+    target = options.target or load_settings().store_target
     if options.output == "-":
         asyncio.run(_export(target, options.source, sys.stdout.buffer))
-    else:
-        with Path(options.output).open("wb") as file:
-            asyncio.run(_export(target, options.source, file))
+        sys.stdout.flush()
+        return 0
+    # Beside it first: a file with its final name is whole.
+    path = Path(options.output)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        asyncio.run(_export(target, options.source, file))
+    partial.replace(path)
     return 0
 
 
 async def _export(target: str, source: str, file: BinaryIO) -> None:
     async for record in journal_records(target, source):
-        for line in write_lines([record]):
-            file.write(line)
+        file.writelines(write_lines([record]))

@@ -14,14 +14,14 @@ __all__ = ("add_arguments", "genesis_hash", "run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    return None
+    """It has none."""
 
 
 async def genesis_hash(settings: Settings) -> str:
-    """The leaf hash of entry 0 of epoch 0, in hex."""
+    """The leaf hash of the first entry, in hex. Takes the writer's lock: the node must not run."""
     kernel = build_kernel(settings, installed_modules())
-    await kernel.start()
     try:
+        await kernel.start()
         await kernel.begin_journal()
         (entry,) = await kernel.store.journal(settings.node_id, 0, 0, 1)
         return leaf_hash(entry.header).hex()

@@ -1,54 +1,111 @@
 """Reading journals for the other commands: from a database, beside whoever writes it, or from an export file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+
+import msgspec
+from sqlalchemy.exc import DBAPIError
 
 from jilnode.events.bus import Record
 from jilnode.events.export import read_lines
-from jilnode.events.record import records_of
-from jilnode.kernel.ports import Store
-from jilnode.limits import PAGE_ITEMS_MAX
+from jilnode.events.record import record_of_entry, record_of_seal
+from jilnode.kernel.entry import Entry, Seal
+from jilnode.kernel.errors import Breach
+from jilnode.limits import PAGE_ITEMS_MAX, PEER_PAGE_ENTRIES
 from jilnode.stores.postgres import PostgresStore
 from jilnode.stores.sqlite import SqliteStore
 
-__all__ = ("journal_records", "open_reader")
+__all__ = ("DatabaseJournals", "Heads", "is_database", "journal_records")
+
+Heads = Mapping[str, tuple[int, int]]
+"""source -> (epoch, size)."""
+
+SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
-def open_reader(target: str) -> Store:
-    """A store of which only the reading half is used: no lock is taken, nothing is written."""
-    if target.startswith("postgresql+asyncpg://"):
-        server = PostgresStore(target)
-        server.open_beside()
-        return server
-    path = Path(target.removeprefix("sqlite:"))
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
-    file = SqliteStore(path)
-    file.open_beside()
-    return file
+def _server_url(target: str) -> str | None:
+    scheme, separator, rest = target.partition("://")
+    known = separator and scheme in ("postgresql", "postgres", "postgresql+asyncpg")
+    return f"postgresql+asyncpg://{rest}" if known else None
+
+
+def is_database(target: str) -> bool:
+    """Else it is an export file. Raises ``FileNotFoundError``."""
+    if _server_url(target) is not None:
+        return True
+    with Path(target).open("rb") as file:
+        return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+
+
+class DatabaseJournals:
+    """The journals in a database. No lock is taken and nothing is written, so its node may run meanwhile."""
+
+    def __init__(self, target: str) -> None:
+        url = _server_url(target)
+        store = SqliteStore(target) if url is None else PostgresStore(url)
+        store.open_beside()
+        self._store = store
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def heads(self) -> Heads:
+        """Of one moment: nothing below them rests on anything above."""
+        return await self._store.heads()
+
+    async def records(self, source: str, start: tuple[int, int], end: tuple[int, int]) -> AsyncIterator[Record]:
+        """One source's, from (epoch, size) to (epoch, size). Raises ``Breach`` for what can't be read."""
+        epoch, size = start
+        while epoch <= end[0]:
+            async for item in self._epoch(source, epoch, size, end[1] if epoch == end[0] else None):
+                yield _record(item)
+            epoch, size = epoch + 1, 0
+
+    async def _epoch(self, source: str, epoch: int, size: int, end: int | None) -> AsyncIterator[Entry | Seal]:
+        """In order, each seal after the last entry that it covers; at last what no seal covers."""
+        while end is None or size < end:
+            seals = await self._store.seals(source, epoch, size, PAGE_ITEMS_MAX)
+            taken = [seal for seal in seals if seal.size <= size + PEER_PAGE_ENTRIES] or seals[:1]
+            until = taken[-1].size if taken else end
+            if until is None:
+                return
+            entries = await self._store.journal(source, epoch, size, until - size)
+            index = 0
+            for seal in taken:
+                while index < len(entries) and entries[index].sequence < seal.size:
+                    yield entries[index]
+                    index += 1
+                yield seal
+            for entry in entries[index:]:
+                yield entry
+            size = until
+
+
+def _record(item: Entry | Seal) -> Record:
+    if isinstance(item, Seal):
+        return record_of_seal(item)
+    try:
+        return record_of_entry(item)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Breach("unreadable", f"entry {item.source}/{item.epoch}/{item.sequence}: {error}") from None
 
 
 async def journal_records(target: str, source: str = "") -> AsyncIterator[Record]:
-    """Every record, source by source, in order. ``target``: a database (URL or SQLite file) or an export file."""
-    if target.endswith((".jsonl", ".ndjson")):
+    """Every record, source by source, in order. ``target``: a database (URL or SQLite file) or an export file. Raises
+    ``Breach`` and ``OSError``."""
+    if not is_database(target):
         with Path(target).open("rb") as file:  # noqa: ASYNC230 (a command line with nothing else to do)
             for record in read_lines(file):
                 if not source or record.source == source:
                     yield record
         return
-    store = open_reader(target)
+    journals = DatabaseJournals(target)
     try:
-        heads = await store.heads()
-        for name, (last_epoch, _) in sorted(heads.items()):
-            if source and name != source:
-                continue
-            for epoch in range(last_epoch + 1):
-                size = 0
-                while seals := await store.seals(name, epoch, size, PAGE_ITEMS_MAX):
-                    for seal in seals:
-                        entries = await store.journal(name, epoch, size, seal.size - size)
-                        for record in records_of(entries, [seal]):
-                            yield record
-                        size = seal.size
+        for name, head in sorted((await journals.heads()).items()):
+            if not source or name == source:
+                async for record in journals.records(name, (0, 0), head):
+                    yield record
+    except DBAPIError as error:
+        raise Breach("unreadable", f"the database can't be read: {error.orig}") from None
     finally:
-        await store.close()
+        await journals.close()

@@ -1,7 +1,10 @@
-"""Run a fleet from a seed: crashes, partitions, lost commits, skewed clocks; and check what must always hold."""
+"""Run a fleet from a seed, with crashes, partitions, lost commits and skewed clocks, and check what must always
+hold."""
 
 import argparse
+import importlib
 import json
+import sys
 
 from jilnode.module import installed_modules
 
@@ -11,19 +14,22 @@ QUICK_STEPS = 20_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="the same seed runs the same (default: 1)")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--json", action="store_true", help="one object a row")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps")
+    parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_STEPS} steps")
 
 
 def run(options: argparse.Namespace) -> int:
-    # Only this command needs it, and every other one should start fast.
-    from jilnode.simulation import simulate
-
     steps = min(options.steps, QUICK_STEPS) if options.quick else options.steps
-    report = simulate(seed=options.seed, steps=steps, nodes=options.nodes, modules=installed_modules())
+    try:
+        # Loaded only here: a node in production need not have it.
+        simulation = importlib.import_module("jilnode.simulation")
+    except ModuleNotFoundError:
+        print("jilnode: the simulation is not installed", file=sys.stderr)
+        return 1
+    report = simulation.simulate(seed=options.seed, steps=steps, nodes=options.nodes, modules=installed_modules())
     if options.json:
         for row in report.rows():
             print(json.dumps(row))

@@ -4,28 +4,44 @@ import argparse
 import sys
 
 from jilnode.http.development import development_key, development_token
+from jilnode.http.node_routes import METRICS_SCOPE
+from jilnode.http.stream_route import STREAM_SCOPE
+from jilnode.http.visible import AUDIT_SCOPE
+from jilnode.module import installed_modules
+from jilnode.node import development_key_path
 from jilnode.settings import Settings, load_settings
 
-__all__ = ("ALL_SCOPES", "add_arguments", "make_development_token", "run")
-
-ALL_SCOPES = ("wallet:read", "wallet:transfer", "wallet:issue", "wallet:operate", "audit", "events:read")
+__all__ = ("add_arguments", "all_scopes", "make_development_token", "run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subject", default="demo", help="the pseudonym that the token speaks for")
-    parser.add_argument("--scope", action="append", help="may be given several times; default: all")
-    parser.add_argument("--ttl-s", type=int, default=86_400)
+    parser.add_argument("--subject", default="demo", help="the pseudonym that the token speaks for (default: demo)")
+    parser.add_argument("--scope", action="append", help="may be given several times (default: all of them)")
+    parser.add_argument(
+        "--ttl", type=int, default=86_400, metavar="SECONDS", help="how long it counts (default: a day)"
+    )
+
+
+def all_scopes() -> list[str]:
+    """Everything that a route of this node may ask for."""
+    found = {STREAM_SCOPE, AUDIT_SCOPE, METRICS_SCOPE}
+    for module in installed_modules():
+        found.update(write.scope for write in module.writes)
+        found.update(query.scope for query in module.queries)
+    return sorted(found)
 
 
 def make_development_token(settings: Settings, subject: str, scopes: list[str], ttl_s: int) -> str:
-    key = development_key(settings.data_dir / "development.pem")
+    key = development_key(development_key_path(settings))
     return development_token(key, subject=subject, scopes=scopes, audience=settings.jwt_audience, lifetime_s=ttl_s)
 
 
 def run(options: argparse.Namespace) -> int:
     settings = load_settings()
     if not settings.development:
-        print("tokens are made by the issuer that JIL_JWT_ISSUER names; here only in network dev", file=sys.stderr)
+        print(
+            "jilnode: this network's tokens come from JIL_JWT_ISSUER; only network dev makes its own", file=sys.stderr
+        )
         return 1
-    print(make_development_token(settings, options.subject, options.scope or list(ALL_SCOPES), options.ttl_s))
+    print(make_development_token(settings, options.subject, options.scope or all_scopes(), options.ttl))
     return 0

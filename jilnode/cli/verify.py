@@ -1,5 +1,5 @@
-"""Prove a journal, offline: entries, tree, seals, sections, ownership, invariants, digests. Names the first bad
-entry."""
+"""Prove a journal, offline: entries, tree, seals, sections, ownership, every module's invariants, digests. Names the
+first bad entry."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 from jilnode.audit import Auditor
 from jilnode.cli.journals import journal_records
 from jilnode.identity import load_trust
+from jilnode.kernel.errors import Breach
 from jilnode.module import installed_modules
 from jilnode.settings import load_settings
 
@@ -16,28 +17,34 @@ __all__ = ("add_arguments", "run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="?", default="", help="a database or an export file; default: this node's")
+    parser.add_argument(
+        "target", nargs="?", default="", help="a database (URL or SQLite file) or an export (default: this node's)"
+    )
     parser.add_argument("--network", default="", help="default: JIL_NETWORK")
     parser.add_argument("--trust", default="", help="a trust file; without one, each genesis is taken as it is")
 
 
 def run(options: argparse.Namespace) -> int:
     settings = load_settings()
-    trusted = None
-    if options.trust:
-        trusted = load_trust(Path(options.trust))
+    trust_file = Path(options.trust) if options.trust else settings.trust_file
+    trusted = None if trust_file is None else load_trust(trust_file)
     auditor = Auditor(options.network or settings.network, installed_modules(), trusted)
-    finding = asyncio.run(_verify(auditor, options.target or settings.store_url))
+    finding = asyncio.run(_verify(auditor, options.target or settings.store_target))
     if finding is not None:
         print(f"NOT PROVEN: {finding}", file=sys.stderr)
         return 1
     for line in auditor.summary():
         print(line)
+    if trusted is None:
+        print("not proven: who the sources are (each genesis was taken as it is; --trust FILE names them)")
     return 0
 
 
 async def _verify(auditor: Auditor, target: str) -> str | None:
-    async for record in journal_records(target):
-        if (finding := await auditor.take(record)) is not None:
-            return finding
+    try:
+        async for record in journal_records(target):
+            if (finding := await auditor.take(record)) is not None:
+                return finding
+    except Breach as breach:
+        return str(breach)
     return await auditor.finish()
