@@ -5,6 +5,7 @@ joined by ``/``, at most 256 bytes, compared bytewise.
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 SourceId = NewType("SourceId", str)
@@ -25,6 +26,7 @@ _KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
+@lru_cache(maxsize=16_384)
 def valid_key(key: str) -> bool:
     return len(key) <= KEY_BYTES_MAX and _KEY.fullmatch(key) is not None
 
