@@ -87,6 +87,10 @@ class Auditor:
             if feed.entries:
                 place = f"{feed.source}/{feed.entries[0].epoch}/{feed.entries[0].sequence}"
                 return f"{place}: no seal covers it, or it rests on entries that are not there"
+            known = self._engine.sources.get(feed.source)
+            for seal in feed.seals:
+                if known is None or (seal.epoch, seal.size) > (known.epoch, known.size):
+                    return f"{seal.source}/{seal.epoch}/{seal.size - 1}: it is sealed, and not there"
         for name, state in sorted(self._engine.sources.items()):
             if state.drift:
                 return f"{name}: a tick's digest is not that of its rows"
@@ -124,9 +128,9 @@ class Auditor:
             await self._store.commit(engine.seal(0))
             engine.confirm()
         except (Breach, CommitFailed) as error:
-            code = error.code if isinstance(error, Breach) else "commit"
+            code, detail = (error.code, error.detail) if isinstance(error, Breach) else ("rewritten", str(error))
             place = f"entry {first.epoch}/{first.sequence} to {group.seal.size - 1}"
-            raise Breach(code, f"{place}: {error}") from None
+            raise Breach(code, f"{place}: {detail}") from None
 
     def summary(self) -> list[str]:
         lines = []

@@ -104,6 +104,7 @@ class Node:
             self.relay = Relay(self.writer, self.kernel.store, self.bus)
             self.replicator = Replicator(self.writer, self.kernel.store, self.bus, settings.network, self.trusted)
             self.own_head = OwnHead(self.bus, self.replicator, settings.node_id)
+        self.peer_server = PeerServer(self.writer, self.kernel.store)
         self.http = HttpServer(
             self._app(),
             settings.http_host,
@@ -171,7 +172,7 @@ class Node:
                 rate_share=share,
                 trusted_proxies=settings.trusted_proxies,
                 forwarder=Forwarder(settings.node_id, plain_http=settings.development) if settings.forwarding else None,
-                extra_handlers=PeerServer(self.writer, self.kernel.store).handlers(),
+                extra_handlers=self.peer_server.handlers(),
                 version=__version__,
             )
         )
@@ -195,7 +196,7 @@ class Node:
         if self.bus is not None:
             self._stages.append(("bus", RELAY_FLUSH_TIMEOUT_S + CLOSE_TIMEOUT_S, self._close_bus))
             self._supervise("events", self._follow)
-        self._stages.append(("http", DRAIN_TIMEOUT_S, self.http.stop))
+        self._stages.append(("http", DRAIN_TIMEOUT_S, self._close_http))
         try:
             await self.http.start()
         except OSError as error:
@@ -333,6 +334,10 @@ class Node:
         await _cancel(*self._work.values())
         if self._writing is not None:
             await _cancel(self._writing)
+
+    async def _close_http(self) -> None:
+        self.peer_server.close()
+        await self.http.stop()
 
     async def _close_bus(self) -> None:
         """The bus gets what is committed, if it listens; then nothing more is read or sent."""

@@ -1,6 +1,6 @@
 """Reading journals for the other commands: from a database, beside whoever writes it, or from an export file."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -90,7 +90,7 @@ def _record(item: Entry | Seal) -> Record:
         raise Breach("unreadable", f"entry {item.source}/{item.epoch}/{item.sequence}: {error}") from None
 
 
-async def journal_records(target: str, source: str = "") -> AsyncIterator[Record]:
+async def journal_records(target: str, source: str = "") -> AsyncGenerator[Record, None]:
     """Every record, source by source, in order. ``target``: a database (URL or SQLite file) or an export file. Raises
     ``Breach`` and ``OSError``."""
     if not is_database(target):

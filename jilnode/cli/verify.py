@@ -4,6 +4,7 @@ first bad entry."""
 import argparse
 import asyncio
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 from jilnode.audit import Auditor
@@ -42,9 +43,10 @@ def run(options: argparse.Namespace) -> int:
 
 async def _verify(auditor: Auditor, target: str) -> str | None:
     try:
-        async for record in journal_records(target):
-            if (finding := await auditor.take(record)) is not None:
-                return finding
+        async with aclosing(journal_records(target)) as records:
+            async for record in records:
+                if (finding := await auditor.take(record)) is not None:
+                    return finding
     except Breach as breach:
         return str(breach)
     return await auditor.finish()

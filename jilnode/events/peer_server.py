@@ -38,7 +38,13 @@ class PeerServer:
         self._engine = writer.engine
         self._store = store
         self._written = asyncio.Event()
+        self._closing = False
         writer.listeners.append(self._committed)
+
+    def close(self) -> None:
+        """Ends the long polls: this node's shutdown waits for nobody's next question."""
+        self._closing = True
+        self._written.set()
 
     def _committed(self, entries: list[Entry], seals: list[Seal]) -> None:
         self._written.set()
@@ -63,7 +69,7 @@ class PeerServer:
             if not self._has(source, epoch, start) and wait_ms > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(wait_ms, WAIT_MS_MAX) / 1000):
-                        while not self._has(source, epoch, start):
+                        while not self._has(source, epoch, start) and not self._closing:
                             await self._written.wait()
             return Response(await self._lines(source, epoch, start, PEER_PAGE_ENTRIES), media_type=LINES)
 
@@ -88,6 +94,8 @@ class PeerServer:
 
     def _check(self, request: Request[Any, Any, Any]) -> None:
         """Raises ``Rejected`` unless the caller proves to be a source that is followed here."""
+        if self._closing:
+            raise Rejected("not_writable", "this node is shutting down", status=503, retry_after_s=1)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         issuer = token_issuer(token) if scheme.lower() == "bearer" else None
         state = None if issuer is None else self._engine.sources.get(issuer)
