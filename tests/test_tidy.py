@@ -1,4 +1,4 @@
-"""House rules that a machine can check: which way imports point, what the core may not call, how long a file may grow."""
+"""House rules that a machine can check: which way imports point, what decisions may call, how long files may be."""
 
 import ast
 import re

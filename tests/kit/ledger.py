@@ -1,7 +1,10 @@
 """A module that is as small as a module can be and uses every kind of index: what the kernel's tests run on."""
 
+from typing import Any
+
 import msgspec
 
+from jilnode.kernel.state import Context, State
 from jilnode.module import (
     Change,
     Command,
@@ -111,7 +114,7 @@ BIDS = Table(
 )
 
 
-def _fill(state, context, command):
+def _fill(state: State, context: Context, command: Any) -> None:
     key = f"{command.name}/{context.source}"
     pot = state[POTS].get(key)
     if command.amount < 0:
@@ -120,7 +123,7 @@ def _fill(state, context, command):
     state[NOTES].insert(context.new_key(), Note(key, command.amount))
 
 
-def _move(state, context, command):
+def _move(state: State, context: Context, command: Any) -> None:
     pots = state[POTS]
     debit = pots.get(f"{command.debit}/{context.source}")
     if debit is None or debit.amount < command.amount:
@@ -132,28 +135,32 @@ def _move(state, context, command):
     state[NOTES].insert(context.new_key(), Note(f"{command.credit}/{context.source}", command.amount))
 
 
-def _expire(state, context, command):
+def _expire(state: State, context: Context, command: Any) -> None:
     pot = state[POTS].get(command.key)
+    assert pot is not None
     state[POTS].put(command.key, Pot(0, pot.group))
     state[NOTES].insert(context.new_key(), Note(command.key, -pot.amount))
 
 
-def _ask(state, context, command):
+def _ask(state: State, context: Context, command: Any) -> None:
     state[QUESTIONS].insert(context.new_key(), Question(command.to, command.number))
 
 
-def _tell(state, context, command):
+def _tell(state: State, context: Context, command: Any) -> None:
     question = state[QUESTIONS].rest_on(command.key)
+    assert question is not None
     state[REPLIES].put(command.key, Reply(question.number * 2))
 
 
-def _bid(state, context, command):
+def _bid(state: State, context: Context, command: Any) -> None:
     state[BIDS].insert(context.new_key(), Bid(command.market, command.price))
 
 
-def _mint(state, context, command):
+def _mint(state: State, context: Context, command: Any) -> None:
     key = f"{command.name}/{context.source}"
-    state[POTS].put(key, Pot(state[POTS].get(key).amount + 1))
+    pot = state[POTS].get(key)
+    assert pot is not None
+    state[POTS].put(key, Pot(pot.amount + 1))
 
 
 def _conserved(change: Change) -> str | None:

@@ -1,10 +1,12 @@
 """A node as an operator has it: a process that is started, asked, stopped in good order, and killed."""
 
+import asyncio
 import json
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -12,8 +14,13 @@ from typing import Any
 
 import pytest
 
+from jilnode.cli.journals import journal_records
+from jilnode.cli.main import main
 from jilnode.cli.token import all_scopes, make_development_token
+from jilnode.events.bus import Record
 from jilnode.settings import Settings, inherited_environment
+from tests.kit.kafka import KafkaBroker
+from tests.kit.postgres import PostgresServer
 from tests.kit.process import Process, free_port
 from tests.kit.wait import wait_until
 
@@ -95,12 +102,6 @@ def _pay(node: NodeProcess, key: str, amount: str, home: str = "") -> tuple[int,
     return node.post("/v1/wallet/transfers", key, body)
 
 
-def _balance(node: NodeProcess, handle: str) -> str:
-    status, answer = node.get(f"/v1/wallet/accounts/{handle}/balances", authorization=f"Bearer {node.token()}")
-    assert status == 200, answer
-    return str(answer["items"][0]["total"]) if answer["items"] else "0.00"
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "data"
@@ -120,7 +121,7 @@ def test_a_node_keeps_what_it_acknowledged(home: Path) -> None:
         assert "Traceback" not in node.process.output()
 
         assert node.start() < START_S_MAX
-        assert _balance(node, f"heron@{node.name}") == "12.50"
+        assert _heron(node, node.name) == "12.50"
         assert _pay(node, "one", "12.50") == paid
         paid = _pay(node, "two", "7.50")
         assert paid[0] == 201
@@ -128,7 +129,7 @@ def test_a_node_keeps_what_it_acknowledged(home: Path) -> None:
         node.process.kill()
 
         assert node.start() < START_S_MAX
-        assert _balance(node, f"heron@{node.name}") == "20.00"
+        assert _heron(node, node.name) == "20.00"
         assert _pay(node, "two", "7.50") == paid
         assert node.process.stop(SIGINT) == 0
     finally:
@@ -187,22 +188,43 @@ def _genesis(home: Path, name: str) -> dict[str, str]:
     return found
 
 
-def test_two_nodes_tell_each_other_and_a_lost_journal_comes_back(tmp_path: Path) -> None:
-    names = ("ch-zug-01", "sg-mas-01")
-    homes = {name: tmp_path / name for name in names}
-    trust = tmp_path / "trust.json"
-    trust.write_text(json.dumps({**_genesis(homes[names[0]], names[0]), **_genesis(homes[names[1]], names[1])}))
+def _pair(
+    folder: Path, names: tuple[str, str], settings: Callable[[list[int]], list[dict[str, str]]]
+) -> list[NodeProcess]:
+    """Two nodes that believe each other, each with what ``settings`` says of its place, given both ports."""
+    trust = folder / "trust.json"
+    trust.write_text(json.dumps({name: hash for both in names for name, hash in _genesis(folder / both, both).items()}))
     ports = [free_port(), free_port()]
-    one, two = (
+    return [
         NodeProcess(
-            homes[name],
+            folder / name,
             name,
-            JIL_HTTP_PORT=str(ports[index]),
-            JIL_PEERS=f"http://127.0.0.1:{ports[1 - index]}",
-            JIL_PUBLIC_URL=f"http://127.0.0.1:{ports[index]}",
+            JIL_HTTP_PORT=str(port),
+            JIL_PUBLIC_URL=f"http://127.0.0.1:{port}",
             JIL_TRUST_FILE=str(trust),
+            **own,
         )
-        for index, name in enumerate(names)
+        for name, port, own in zip(names, ports, settings(ports), strict=True)
+    ]
+
+
+def _heron(node: NodeProcess, home: str) -> str:
+    path = f"/v1/wallet/accounts/heron@{home}/balances"
+    status, answer = node.get(path, authorization=f"Bearer {node.token()}")
+    return str(answer["items"][0]["total"]) if status == 200 and answer["items"] else ""
+
+
+def _lose_disk(node: NodeProcess) -> None:
+    """Its database is gone; its key is not."""
+    for path in node.home.glob("node.db*"):
+        path.unlink()
+
+
+def test_two_nodes_tell_each_other_and_a_lost_journal_comes_back(tmp_path: Path) -> None:
+    one, two = _pair(
+        tmp_path,
+        ("ch-zug-01", "sg-mas-01"),
+        lambda ports: [{"JIL_PEERS": f"http://127.0.0.1:{port}"} for port in reversed(ports)],
     )
     try:
         one.start()
@@ -216,22 +238,92 @@ def test_two_nodes_tell_each_other_and_a_lost_journal_comes_back(tmp_path: Path)
         wait_until(lambda: one.get("/readyz")[0] == 200)
         _open_accounts(one)
         assert _pay(one, "one", "12.50")[0] == 201
-        wait_until(lambda: _heron(two) == "12.50")
+        wait_until(lambda: _heron(two, one.name) == "12.50")
 
-        # Its disk is gone; its key is not.
         one.process.kill()
-        for path in homes[names[0]].glob("node.db*"):
-            path.unlink()
+        _lose_disk(one)
         one.start("/readyz")
-        assert _balance(one, f"heron@{names[0]}") == "12.50"
+        assert _heron(one, one.name) == "12.50"
         assert _pay(one, "two", "7.50")[0] == 201
-        wait_until(lambda: _heron(two) == "20.00")
+        wait_until(lambda: _heron(two, one.name) == "20.00")
         assert (one.process.stop(), two.process.stop()) == (0, 0)
     finally:
         one.process.kill()
         two.process.kill()
 
 
-def _heron(node: NodeProcess) -> str:
-    status, answer = node.get("/v1/wallet/accounts/heron@ch-zug-01/balances", authorization=f"Bearer {node.token()}")
-    return str(answer["items"][0]["total"]) if status == 200 and answer["items"] else ""
+def test_two_nodes_tell_each_other_through_kafka(tmp_path: Path, kafka: KafkaBroker) -> None:
+    seeds = {"REDPANDA_SEEDS": kafka.bootstrap, "JIL_KAFKA_PARTITIONS": "4"}
+    one, two = _pair(tmp_path, ("ch-kafka-01", "sg-kafka-01"), lambda ports: [seeds, seeds])
+    try:
+        one.start("/readyz")
+        two.start("/readyz")
+        _open_accounts(one)
+        assert _pay(one, "one", "12.50")[0] == 201
+        wait_until(lambda: _heron(two, one.name) == "12.50", 30)
+
+        kafka.kill()
+        # Its own money moves while the broker is down; the others hear of it later.
+        assert _pay(one, "two", "7.50")[0] == 201
+        wait_until(lambda: [reason["code"] for reason in one.get("/readyz")[1]["reasons"]] == ["bus_down"], 60)
+        kafka.start()
+        wait_until(lambda: _heron(two, one.name) == "20.00", 90)
+
+        one.process.kill()
+        _lose_disk(one)
+        one.start("/readyz")
+        assert _heron(one, one.name) == "20.00"
+        assert (one.process.stop(), two.process.stop()) == (0, 0)
+    finally:
+        if not kafka.running:
+            kafka.start()
+        one.process.kill()
+        two.process.kill()
+
+
+@pytest.mark.parametrize(
+    ("argument", "entry"), [(("--accept-tail", "the other is scrapped"), True), (("--new-epoch",), False)]
+)
+def test_an_operator_may_go_on_alone(tmp_path: Path, argument: tuple[str, ...], entry: bool) -> None:
+    trust = tmp_path / "trust.json"
+    trust.write_text("{}")
+    settings = {"JIL_PEERS": f"http://127.0.0.1:{free_port()}", "JIL_TRUST_FILE": str(trust)}
+    node = NodeProcess(tmp_path / "data", "dev-node-01", *argument, **settings)
+    node.start("/readyz")
+    try:
+        _open_accounts(node)
+        assert node.process.stop() == 0
+    finally:
+        node.process.kill()
+    events = [record.kind for record in asyncio.run(_records(tmp_path / "data" / "node.db"))]
+    assert ("kernel.tail.accepted" in events) == entry
+    assert events.count("kernel.genesis") == (1 if entry else 2)
+
+
+async def _records(database: Path) -> list[Record]:
+    return [record async for record in journal_records(str(database))]
+
+
+def test_a_node_on_postgresql(home: Path, postgres: PostgresServer, tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text(postgres.database())
+    node = NodeProcess(home, JIL_DATABASE_URL_FILE=str(secret))
+    node.start("/readyz")
+    try:
+        _open_accounts(node)
+        assert _pay(node, "one", "12.50")[0] == 201
+        node.process.kill()
+        node.start("/readyz")
+        paid = _pay(node, "two", "7.50")
+        assert paid[0] == 201
+        postgres.kill()
+        wait_until(lambda: _pay(node, "three", "1.00")[0] == 503)
+        postgres.start()
+        wait_until(lambda: _pay(node, "three", "1.00")[0] == 201, 60)
+        assert _pay(node, "two", "7.50") == paid
+        assert _heron(node, node.name) == "21.00"
+        assert main(["verify", secret.read_text()]) == 0
+        assert node.process.stop() == 0
+        assert "Traceback" not in node.process.output()
+    finally:
+        node.process.kill()
