@@ -35,7 +35,7 @@ from jilnode.kernel.kernel import Kernel
 from jilnode.kernel.ports import Store
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.sources import FOLLOWING, SUSPENDED
-from jilnode.kernel.system import ADDRESSES, AcceptTail, Address, PublishAddress
+from jilnode.kernel.system import ADDRESSES, MARKS, AcceptTail, Address, Mark, PublishAddress
 from jilnode.limits import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S, RELAY_FLUSH_TIMEOUT_S
 from jilnode.module import Module, installed_modules
 from jilnode.node_metrics import register_metrics
@@ -49,6 +49,7 @@ __all__ = ("Node", "build_kernel", "development_key_path", "open_store")
 
 logger = logging.getLogger("jilnode.node")
 
+PARTITIONS_MARK = "kafka.partitions"
 RETRY_PAUSE_S = 1.0
 STAGE_MARGIN_S = 1.0
 """Each stage of closing has a bound of its own inside; this much later it is left behind."""
@@ -246,8 +247,26 @@ class Node:
         assert self.own_head is not None
         assert self.replicator is not None
         await self.own_head.start_bus(self.replicator.stored_positions())
+        if not await self._same_partitions():
+            return
         self._supervise("replicator", self._replicate)
-        self._supervise("own head", self._confirm)
+        self._supervise("own_head", self._confirm)
+
+    async def _same_partitions(self) -> bool:
+        """The number of partitions is recorded at the first join: with another one this node's records would go
+        elsewhere, and nobody could tell their order."""
+        if not isinstance(self.bus, KafkaBus):
+            return True
+        found = str(self.bus.partitions)
+        image = self.kernel.engine.caches[MARKS].get(PARTITIONS_MARK)
+        row = None if image is None else image.row
+        if not isinstance(row, Mark):
+            await self.writer.write_local(lambda engine: engine.state[MARKS].put(PARTITIONS_MARK, Mark(found)))
+        elif row.value != found:
+            self.failing["events"] = f"the topic has {found} partitions, and had {row.value} when this node joined"
+            logger.error("the topic is not the one that this node joined", extra={"fields": {"partitions": found}})
+            return False
+        return True
 
     async def _confirm(self) -> None:
         assert self.own_head is not None
@@ -283,8 +302,8 @@ class Node:
         async def run() -> None:
             while True:
                 try:
-                    await work()
                     self.failing.pop(name, None)
+                    await work()
                     return
                 except Rejected as rejected:
                     self.failing[name] = rejected.code
@@ -306,8 +325,10 @@ class Node:
         found: list[Reason] = []
         if not self.writer.writable:
             found.append(Reason("not_writable", self.writer.why_not_writable))
-        if self.relay is not None and self.relay.down_since_us is not None:
+        if self.relay is not None and ("replicator" not in self._work or self.relay.down_since_us is not None):
             found.append(Reason("bus_down", f"{self.relay.lag} entries wait for the bus", blocking=False))
+        if isinstance(self.bus, KafkaBus):
+            found += [Reason("bus_gap", f"{lane}: {gap}", blocking=False) for lane, gap in self.bus.gaps.items()]
         found += [Reason(f"{name}_failing", error, blocking=False) for name, error in sorted(self.failing.items())]
         for source, state in self.kernel.engine.sources.items():
             if state.status != FOLLOWING:

@@ -48,6 +48,12 @@ def register_metrics(metrics: Metrics, node: "Node") -> None:
         lambda: {name: float(state.status != FOLLOWING) for name, state in engine.sources.items()},
     )
     gauge("jil_relay_lag", "Entries of this node that the bus lacks", lambda: node.relay.lag if node.relay else 0)
+    gauge(
+        "jil_dead_letters",
+        "Unreadable records put aside since start",
+        lambda: node.replicator.dead_letters if node.replicator else 0,
+    )
+    gauge("jil_parts_failing", "Parts beside the writer that failed and are tried again", lambda: len(node.failing))
     metrics.gauges(
         "jil_bus_lag", "Records behind, by lane", "lane", lambda: node.bus.lag() if node.bus is not None else {}
     )
