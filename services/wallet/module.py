@@ -34,6 +34,7 @@ from services.wallet.routes import QUERIES, WRITES
 from services.wallet.rows import (
     ACCOUNTS,
     CLAIMS,
+    HANDLES,
     LIMITS,
     RECEIPTS,
     REQUESTS,
@@ -57,20 +58,22 @@ __all__ = ("MODULE",)
 
 
 def _parties(command: Any) -> Iterator[Touch]:
-    """The rows of a transfer between accounts that are named by id and at home here: loaded with one query a table for
-    a whole batch."""
-    debit, credit = command.debit, command.credit
-    if "@" not in debit and valid_key(key := debit.replace("~", "/")):
-        yield ACCOUNTS, key
+    """The rows of a transfer: of accounts that are named by id and at home here, all of them; loaded with one query a
+    table for a whole batch."""
+    for reference, limited in ((command.debit, True), (command.credit, False)):
+        name, at, node = reference.partition("@")
+        if at:
+            if valid_key(key := f"{node}/{name}"):
+                yield HANDLES, key
+            continue
+        key = reference.replace("~", "/")
         balance = f"{key}/{command.asset}"
-        if valid_key(balance):
-            yield LIMITS, balance
-            yield SHARES, f"{balance}/{home_of(key)}"
-    if "@" not in credit and valid_key(key := credit.replace("~", "/")):
-        yield ACCOUNTS, key
-        share = f"{key}/{command.asset}/{home_of(key)}"
+        share = f"{balance}/{home_of(key)}"
         if valid_key(share):
+            yield ACCOUNTS, key
             yield SHARES, share
+            if limited:
+                yield LIMITS, balance
 
 
 def _many(command: PostBatch | PostLinked) -> Iterator[Touch]:

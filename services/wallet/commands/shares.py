@@ -97,15 +97,14 @@ def under_way(state: State | View, balance: str) -> int:
 
 def short(state: State, context: Context, balance: str, lacking: int) -> Rejected:
     """Why a debit can't be made here. What is held elsewhere does not count; what is under way does."""
-    account = balance.rpartition("/")[0]
     shares = state[SHARES]
     here = share_key(balance, context.source)
-    elsewhere = under_way(state, balance)
-    for key in shares.keys("by_account", account):
+    elsewhere = 0
+    for key in shares.keys("by_account", balance.rpartition("/")[0]):
         if key != here and key.startswith(balance + "/"):
             share = shares.get(key)
             elsewhere += 0 if share is None else share.available
-    if elsewhere < lacking:
+    if elsewhere < lacking and elsewhere + under_way(state, balance) < lacking:
         return Rejected("insufficient_funds", "the account does not have that much", field="/amount")
     return ask(state, context, balance, lacking)
 

@@ -1,4 +1,4 @@
-"""One node against a naive model: a few dictionaries. Every answer and every refusal is predicted (L1, L2, L5 to L8)."""
+"""One node against a naive model: a few dictionaries. Every answer and refusal is predicted (L1, L2, L5 to L8)."""
 
 import asyncio
 from typing import Any
@@ -116,13 +116,13 @@ class OneNode(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.runner = asyncio.Runner()
         self.model = Model()
         self.bank = Bank(1)
         self.accounts: list[str] = []
 
     def wait(self, awaitable: Any) -> Any:
-        return self.loop.run_until_complete(awaitable)
+        return self.runner.run(awaitable)
 
     def key(self, who: int) -> str:
         return self.accounts[who].replace("~", "/")
@@ -283,7 +283,7 @@ class OneNode(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.wait(self.bank.home.close())
-        self.loop.close()
+        self.runner.close()
 
 
 def test_the_node_answers_as_the_model_does():
