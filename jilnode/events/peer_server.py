@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from jilnode.events.export import write_lines
 from jilnode.events.peer_token import token_issuer, verify_token
@@ -63,7 +64,11 @@ class PeerServer:
 
         @get("/v1/peer/journal", opt=_PUBLIC, include_in_schema=False, media_type=LINES)
         async def journal(
-            request: Request[Any, Any, Any], source: str, epoch: int, start: int, wait_ms: int = 0
+            request: Request[Any, Any, Any],
+            source: FromQuery[str],
+            epoch: FromQuery[int],
+            start: FromQuery[int],
+            wait_ms: FromQuery[int] = 0,
         ) -> Response[bytes]:
             self._check(request)
             if not self._has(source, epoch, start) and wait_ms > 0:

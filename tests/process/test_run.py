@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 import urllib.error
@@ -13,6 +14,7 @@ from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any
 
+import psutil
 import pytest
 
 from jilnode.cli.journals import journal_records
@@ -22,7 +24,7 @@ from jilnode.events.bus import Record
 from jilnode.settings import Settings, inherited_environment
 from tests.kit.kafka import KafkaBroker
 from tests.kit.postgres import PostgresServer
-from tests.kit.process import Process, free_port
+from tests.kit.process import Process, answers, free_port
 from tests.kit.wait import wait_until
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -58,7 +60,7 @@ class NodeProcess:
         return time.monotonic() - began
 
     def _answers(self, path: str) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return self.get(path)[0] == 200
         return False
 
@@ -156,7 +158,7 @@ def test_a_node_whose_database_was_replaced_stops_and_says_why(home: Path) -> No
     try:
         (home / "node.db.lock").unlink()
         # Answered that it can't be done, or not at all; never that it is done.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             assert node.post("/v1/wallet/assets", "a", {"code": "CHFX", "scale": 2})[0] == 503
         wait_until(lambda: not node.process.running, 30)
         assert node.process.returncode == 1
@@ -334,3 +336,49 @@ def test_a_node_on_postgresql(home: Path, postgres: PostgresServer, tmp_path: Pa
         assert "Traceback" not in node.process.output()
     finally:
         node.process.kill()
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+
+    def found() -> int:
+        first = free_port()
+        return first if not any(answers(first + number) for number in range(count)) else 0
+
+    return wait_until(found)
+
+
+def test_a_fleet_moves_money_as_it_says(tmp_path: Path) -> None:
+    first_port = _free_ports(2)
+    command = [sys.executable, "-m", "jilnode.cli.main", "fleet", "2", "--first-port", str(first_port)]
+    environment = inherited_environment() | {"JIL_DATA_DIR": str(tmp_path / "data")}
+    fleet = Process(command, log=tmp_path / "fleet.log", env=environment)
+    try:
+        fleet.start()
+        fleet.wait_ready(lambda: "Ctrl-C stops them all." in fleet.output())
+        script = [line for line in fleet.output().splitlines() if line.startswith("  ")]
+        token = next(line for line in script if "TOKEN=" in line).strip()
+        start = next(index for index, line in enumerate(script) if "-X POST" in line)
+        post = "\n".join(script[start : start + 3])
+        see = next(line for line in script if "/balances" in line)
+        assert '"amount":"12.50"' in _shell(f"{token}\n{post}")
+        wait_until(lambda: '"total":"12.50"' in _shell(f"{token}\n{see}"))
+        members = psutil.Process(fleet.pid).children()
+        assert len(members) == 2
+        assert fleet.stop(SIGINT) == 0
+        assert not any(member.is_running() for member in members)
+
+        # Again, on what is there; and one of them dies.
+        fleet.start()
+        wait_until(lambda: fleet.output().count("Ctrl-C stops them all.") == 2, 30)
+        psutil.Process(fleet.pid).children()[0].kill()
+        wait_until(lambda: not fleet.running)
+        assert fleet.returncode == 1
+        assert "ended by itself" in fleet.output()
+    finally:
+        fleet.kill()
+
+
+def _shell(script: str) -> str:
+    environment = inherited_environment() | {"no_proxy": "*"}
+    return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
