@@ -82,12 +82,12 @@ class ReserveTransfer(_Intent, frozen=True):
 class PostPending(_Intent, frozen=True):
     """``amount`` may be less than what is reserved; the rest returns. Empty: all of it."""
 
-    id: str = ""
+    id: str
     amount: str = ""
 
 
 class VoidPending(_Intent, frozen=True):
-    id: str = ""
+    id: str
 
 
 class ExpirePending(_Intent, frozen=True):
@@ -138,8 +138,8 @@ class SetRoaming(_Intent, frozen=True):
 class SetStatus(_Intent, frozen=True):
     """``status``: ``active``, ``frozen`` or ``closed``."""
 
-    account: str = ""
-    status: str = "frozen"
+    account: str
+    status: str
 
 
 class RequestShare(_Intent, frozen=True):

@@ -127,7 +127,7 @@ MODULE = Module(
             review=transfers.review_transfer,
         ),
         Command(PostPending, "wallet.pending.posted", pending.post_pending, transfer_reply),
-        Command(VoidPending, "wallet.pending.voided", pending.void_pending, pending_reply),
+        Command(VoidPending, "wallet.pending.voided", pending.void_pending, pending_reply, status=200),
         Command(ExpirePending, "wallet.pending.expired", pending.expire_pending, no_reply),
         Command(RequestShare, "wallet.share.requested", roaming.request_share, no_reply),
         Command(GrantShare, "wallet.share.sent", roaming.grant_share, no_reply),

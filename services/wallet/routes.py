@@ -40,12 +40,22 @@ BASE = "/v1/wallet"
 _TRANSFER = PostTransfer("ch-zug-01~0-0000000004", "kestrel@sg-mas-01", "CHFX@ch-zug-01", "12.50", "invoice 2026-114")
 
 
-def _with_id(parameters: Mapping[str, str], body: PostPending | VoidPending) -> msgspec.Struct:
-    return msgspec.structs.replace(body, id=parameters["id"])
-
-
 class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``{}``."""
+
+
+class PostBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Empty ``amount``: all that is reserved."""
+
+    amount: str = ""
+
+
+def _post_pending(parameters: Mapping[str, str], body: PostBody) -> PostPending:
+    return PostPending(parameters["id"], body.amount)
+
+
+def _void_pending(parameters: Mapping[str, str], body: NoBody) -> VoidPending:
+    return VoidPending(parameters["id"])
 
 
 def _status(status: str) -> Callable[[Mapping[str, str], NoBody], SetStatus]:
@@ -122,20 +132,22 @@ WRITES = (
     ),
     Write(
         f"{BASE}/transfers/pending/{{id:str}}/post",
-        PostPending,
+        PostBody,
         TransferView,
         "wallet:transfer",
         "Post a reserved transfer, whole or in part",
-        command=_with_id,
-        example=PostPending(amount="10.00"),
+        command=_post_pending,
+        example=PostBody("10.00"),
     ),
     Write(
         f"{BASE}/transfers/pending/{{id:str}}/void",
-        VoidPending,
+        NoBody,
         PendingView,
         "wallet:transfer",
         "Give a reservation back",
-        command=_with_id,
+        status=200,
+        command=_void_pending,
+        example=NoBody(),
     ),
     Write(
         f"{BASE}/transfers/linked",
