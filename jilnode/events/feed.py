@@ -42,6 +42,9 @@ class Feed:
                 end += 1
             if end == start:
                 continue
+            if self.entries[end - 1].sequence + 1 != seal.size:
+                # Some of what it covers is still on its way.
+                break
             following = self.seals[index + 1] if index + 1 < len(self.seals) else None
             more = following is not None and following.epoch == seal.epoch and not _must_end(self.entries[end - 1])
             if merged and more:

@@ -238,8 +238,7 @@ class Replicator:
                 if error is None or applied == 0:
                     error = refused
                 for _, other in queued:
-                    if not other.done():
-                        other.add_done_callback(_ignore)
+                    other.add_done_callback(_ignore)
                 break
             applied += len(verified.entries)
         return applied, error

@@ -239,12 +239,14 @@ class Writer:
         moments = [moment for moment in self._moments() if moment is not None]
         timeout_s = min(1.0, max(0.0, (min(moments) - now) / 1_000_000)) if moments else 1.0
         if self._stopping or timeout_s == 0.0:
+            # Something is due; whatever becomes of it, others get their turn first.
+            await asyncio.sleep(0)
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout_s)
 
     def _moments(self) -> list[int | None]:
-        if self.state != WRITABLE:
+        if not self.writable:
             return []
         moments: list[int | None] = [call.wait_until_us for call in self._waiting]
         moments.append(self.obligations.next_us())

@@ -12,7 +12,7 @@ from jilnode.events.record import record_of_entry
 from jilnode.kernel.entry import Entry
 from jilnode.stores.memory import MemoryStore
 from tests.kit.follower import BusNode, converged
-from tests.kit.ledger import MODULE, POTS, REPLIES, Ask, Fill, Move
+from jilnode.simulation.ledger import MODULE, POTS, REPLIES, Ask, Fill, Move
 from tests.kit.node import TestNode
 from tests.kit.wait import eventually
 

@@ -5,7 +5,7 @@ import pytest
 from jilnode.kernel.apply import Group
 from jilnode.kernel.errors import Breach, Parked, Rejected
 from jilnode.stores.memory import Fate, MemoryStore
-from tests.kit.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
+from jilnode.simulation.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
 from tests.kit.node import TestNode, running
 
 

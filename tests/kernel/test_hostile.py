@@ -22,7 +22,7 @@ from jilnode.kernel.errors import Breach, Parked
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import EVENT_BYTES_MAX, HEADER_BYTES_MAX
-from tests.kit.ledger import MODULE, POTS, Ask, Fill, Move
+from jilnode.simulation.ledger import MODULE, POTS, Ask, Fill, Move
 from tests.kit.node import TestNode, running
 
 Rows = list[tuple[str, str, bytes | None]]

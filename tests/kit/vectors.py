@@ -10,7 +10,7 @@ from pathlib import Path
 from jilnode.kernel.digest import row_mark
 from jilnode.kernel.seal import key_id
 from jilnode.kernel.tree import consistency_proof, inclusion_proof, leaf_hash, root_of
-from tests.kit.ledger import MODULE, Fill, Move
+from jilnode.simulation.ledger import MODULE, Fill, Move
 from tests.kit.node import TestNode, running
 
 FOLDER = Path(__file__).resolve().parents[2] / "jilnode/events/vectors"

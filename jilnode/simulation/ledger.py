@@ -1,4 +1,4 @@
-"""A module that is as small as a module can be and uses every kind of index: what the kernel's tests run on."""
+"""As small as a module can be, with every kind of index: what simulations and the kernel's tests run."""
 
 from typing import Any
 
@@ -23,7 +23,20 @@ from jilnode.module import (
     Table,
 )
 
-__all__ = ("MODULE",)
+__all__ = (
+    "BIDS",
+    "MODULE",
+    "NOTES",
+    "POTS",
+    "QUESTIONS",
+    "REPLIES",
+    "Ask",
+    "Fill",
+    "Grab",
+    "Mint",
+    "Move",
+    "PlaceBid",
+)
 
 
 class Pot(Owned, frozen=True):
@@ -80,6 +93,12 @@ class Tell(msgspec.Struct, frozen=True):
 class PlaceBid(msgspec.Struct, frozen=True):
     market: str
     price: int
+
+
+class Grab(msgspec.Struct, frozen=True):
+    """A bug on purpose: writes a row that another node owns."""
+
+    key: str
 
 
 class Mint(msgspec.Struct, frozen=True):
@@ -156,11 +175,19 @@ def _bid(state: State, context: Context, command: Any) -> None:
     state[BIDS].insert(context.new_key(), Bid(command.market, command.price))
 
 
+def _grab(state: State, context: Context, command: Grab) -> None:
+    pot = state[POTS].get(command.key)
+    if pot is None:
+        raise Rejected("insufficient", "no such pot is known here", field="/key")
+    state[POTS].put(command.key, Pot(pot.amount, "grabbed"))
+
+
 def _mint(state: State, context: Context, command: Any) -> None:
     key = f"{command.name}/{context.source}"
     pot = state[POTS].get(key)
-    assert pot is not None
-    state[POTS].put(key, Pot(pot.amount + 1))
+    if pot is None:
+        raise Rejected("insufficient", "no such pot is known here", field="/name")
+    state[POTS].put(key, Pot(pot.amount + 1, pot.group, pot.until_us))
 
 
 def _conserved(change: Change) -> str | None:
@@ -193,6 +220,7 @@ MODULE = Module(
         Command(Ask, "ledger.question.asked", _ask, lambda rows: rows.one(QUESTIONS)[0]),
         Command(Tell, "ledger.question.answered", _tell, lambda rows: rows.one(REPLIES)[1].number),
         Command(PlaceBid, "ledger.bid.placed", _bid, lambda rows: rows.one(BIDS)[0]),
+        Command(Grab, "ledger.pot.grabbed", _grab, lambda rows: None),
         Command(Mint, "ledger.pot.minted", _mint, lambda rows: None),
     ),
     invariants=(

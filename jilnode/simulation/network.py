@@ -1,0 +1,119 @@
+"""A simulated bus: it delays, duplicates, drops and reorders what it delivers, and cuts nodes off, as the seed says.
+
+What is published is kept for ever, as by a broker; only what a reader is handed suffers. A reader that notices a gap
+rewinds, so in the end everything arrives.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+
+from jilnode.events.bus import BusDown, Lane, Record
+
+__all__ = ("Network", "SimulatedBus")
+
+
+class Network:
+    """``faults`` scales the odds of every fault; 0 delivers everything once and in order."""
+
+    def __init__(self, randomness: random.Random) -> None:
+        self.random = randomness
+        self.lanes: dict[Lane, list[Record]] = {}
+        self.cut_off: set[str] = set()
+        self.faults = 1.0
+        self._events: dict[str, asyncio.Event] = {}
+
+    def subscribe(self, node: str) -> asyncio.Event:
+        self._events[node] = asyncio.Event()
+        return self._events[node]
+
+    def append(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.lanes.setdefault(f"sim/{record.source}", []).append(record)
+        self.wake()
+
+    def wake(self) -> None:
+        for event in self._events.values():
+            event.set()
+
+    def happens(self, odds: float) -> bool:
+        return self.random.random() < odds * self.faults
+
+
+class SimulatedBus:
+    """One node's connection. Positions are counts of records in a lane."""
+
+    name = "simulated"
+    ordered = False
+
+    def __init__(self, network: Network, node: str) -> None:
+        self._network = network
+        self._node = node
+        self._positions: dict[Lane, int] = {}
+        self._arrived = network.subscribe(node)
+        self._arrived.set()
+
+    def _check(self) -> None:
+        if self._node in self._network.cut_off:
+            raise BusDown("cut off")
+
+    async def start(self, positions: Mapping[Lane, str]) -> None:
+        self._check()
+        self._positions = {lane: int(position) for lane, position in positions.items()}
+
+    async def close(self) -> None:
+        return None
+
+    async def publish(self, source: str, records: Sequence[Record]) -> None:
+        self._check()
+        await asyncio.sleep(0)
+        self._network.append(records)
+        await asyncio.sleep(0)
+        if self._network.happens(0.05):
+            raise BusDown("sent, but the answer was lost")
+
+    async def receive(self, max_records: int) -> list[tuple[Lane, list[Record], str]]:
+        while True:
+            await asyncio.sleep(0)
+            if self._node not in self._network.cut_off and (found := self._read()):
+                return found
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _read(self) -> list[tuple[Lane, list[Record], str]]:
+        network, randomness = self._network, self._network.random
+        waiting = [lane for lane, records in network.lanes.items() if self._positions.get(lane, 0) < len(records)]
+        if not waiting:
+            return []
+        lane = randomness.choice(waiting)
+        start = self._positions.get(lane, 0)
+        count = min(len(network.lanes[lane]) - start, randomness.randint(1, 64))
+        batch = network.lanes[lane][start : start + count]
+        if network.happens(0.05):
+            batch = network.lanes[lane][max(0, start - randomness.randint(1, 20)) : start] + batch
+        if len(batch) > 1 and network.happens(0.03):
+            del batch[randomness.randrange(len(batch))]
+        if len(batch) > 1 and network.happens(0.03):
+            index = randomness.randrange(len(batch) - 1)
+            batch[index], batch[index + 1] = batch[index + 1], batch[index]
+        self._positions[lane] = start + count
+        return [(lane, batch, str(start + count))]
+
+    def rewind(self, lane: Lane, position: str | None) -> None:
+        self._positions[lane] = 0 if position is None else int(position)
+        self._arrived.set()
+
+    async def ends(self, source: str) -> dict[Lane, str] | None:
+        if self._node in self._network.cut_off:
+            return None
+        lane = f"sim/{source}"
+        return {lane: str(len(self._network.lanes.get(lane, ())))}
+
+    def reached(self, lane: Lane, position: str | None, end: str) -> bool:
+        return int(position or 0) >= int(end)
+
+    async def dead_letter(self, record: Record, reason: str) -> None:
+        return None
+
+    def lag(self) -> dict[Lane, int]:
+        return {}

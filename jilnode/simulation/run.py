@@ -1,0 +1,157 @@
+"""Runs a world from a seed and reports what was found. The same seed gives the same run, step for step."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from jilnode.kernel.registry import ModuleLike
+from jilnode.simulation.checks import Checks, Finding
+from jilnode.simulation.clients import Clients
+from jilnode.simulation.ledger import MODULE
+from jilnode.simulation.world import World
+
+__all__ = ("Report", "simulate")
+
+CLIENT_EVERY = 12
+FAULT_EVERY = 60
+AGREEMENT_EVERY = 5_000
+HEAL_STEPS_MAX = 400_000
+
+
+class Report(msgspec.Struct, frozen=True):
+    seed: int
+    nodes: int
+    steps: int
+    seconds: float
+    trace: str
+    entries: int
+    acknowledged: int
+    refused: int
+    replayed: int
+    crashes: int
+    restores: int
+    partitions: int
+    clock_jumps: int
+    finding: str | None
+
+    @property
+    def steps_per_second(self) -> float:
+        return self.steps / self.seconds
+
+    def text(self) -> str:
+        lines = [
+            f"seed {self.seed}: {self.nodes} nodes, {self.steps} steps, {self.steps_per_second:,.0f} steps/s",
+            f"{self.entries} entries; {self.acknowledged} answers ({self.replayed} again), {self.refused} refusals",
+            f"{self.crashes} crashes, {self.restores} restores from older copies, {self.partitions} partitions, "
+            f"{self.clock_jumps} clock jumps",
+            f"trace {self.trace}",
+        ]
+        if self.finding is None:
+            lines.append("everything held")
+        else:
+            lines.append(f"FOUND: {self.finding}")
+            lines.append(f"again: jilnode simulate --seed {self.seed} --nodes {self.nodes} --steps {self.steps}")
+        return "\n".join(lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        values: list[tuple[str, float, str]] = [
+            ("simulation.steps_per_second", round(self.steps_per_second, 1), "1/s"),
+            ("simulation.steps", self.steps, "1"),
+            ("simulation.nodes", self.nodes, "1"),
+            ("simulation.entries", self.entries, "1"),
+            ("simulation.crashes", self.crashes, "1"),
+            ("simulation.findings", 0 if self.finding is None else 1, "1"),
+        ]
+        return [
+            {"name": name, "value": value, "unit": unit, "reference": None, "ratio": None, "spread": None}
+            for name, value, unit in values
+        ]
+
+
+def simulate(*, seed: int, steps: int, nodes: int = 20, modules: Sequence[ModuleLike] = ()) -> Report:
+    """Runs ``steps`` steps with faults, then heals the world and waits until everybody agrees.
+
+    ``modules`` run beside the simulation's own small one. The report's ``finding`` is None when everything held.
+    """
+    begun = time.perf_counter()
+    world = World(seed, nodes, [MODULE, *modules], names=lambda index: f"node-{index + 1:02}")
+    checks, clients = Checks(world), Clients(world)
+    world.before_restore = lambda node: clients.restored(node, checks.restored(node))
+    finding = None
+    done = 0
+    try:
+        for done in range(1, steps + 1):
+            world.step()
+            if done % CLIENT_EVERY == 0:
+                clients.act()
+            if done % FAULT_EVERY == 0:
+                world.fault()
+                clients.check()
+                checks.node(world.random.choice(world.nodes))
+            if done % AGREEMENT_EVERY == 0:
+                _check_all(world, checks)
+        done += _heal(world, checks, clients)
+    except Finding as found:
+        finding = str(found)
+    return Report(
+        seed,
+        nodes,
+        done,
+        time.perf_counter() - begun,
+        world.trace.hexdigest(),
+        len(checks.history),
+        clients.acknowledged,
+        clients.refused,
+        clients.replayed,
+        world.crashes,
+        world.restores,
+        world.cuts,
+        world.jumps,
+        finding,
+    )
+
+
+def _check_all(world: World, checks: Checks) -> None:
+    # A source's own disk first: what others have of it must have been there before.
+    for node in world.nodes:
+        checks.node(node)
+    checks.agreement()
+
+
+def _heal(world: World, checks: Checks, clients: Clients) -> int:
+    """Steps until every node has what every other wrote, and rests. Raises ``Finding`` when that never comes."""
+    world.heal()
+    for step in range(1, HEAL_STEPS_MAX + 1):
+        world.step()
+        if step % 2_000 == 0:
+            clients.check()
+            for node in world.nodes:
+                if node.kernel is not None and node.kernel.writer.clock_stepped:
+                    node.kernel.writer.confirm_clock()
+            if _settled(world):
+                _check_all(world, checks)
+                clients.check_durable()
+                return step
+    behind = sorted(
+        {
+            f"{other.source} behind {node.source}"
+            for node in world.nodes
+            for other in world.nodes
+            if other.disk.heads.get(node.source) != node.disk.heads.get(node.source)
+        }
+        | {f"{node.source} does not write" for node in world.nodes if not node.writable}
+    )
+    raise Finding(f"no agreement {HEAL_STEPS_MAX} steps after everything was healed: {', '.join(behind[:4])}")
+
+
+def _settled(world: World) -> bool:
+    """Whether everybody has everything, but for ticks of the last moments."""
+    if not all(node.writable for node in world.nodes):
+        return False
+    return all(
+        other.disk.heads.get(node.source) == node.disk.heads.get(node.source)
+        for node in world.nodes
+        for other in world.nodes
+    )
