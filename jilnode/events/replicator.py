@@ -53,6 +53,9 @@ class Replicator:
         self._source_lanes: dict[str, set[Lane]] = {}
         self._pending_counts: dict[str, int] = {}
         self._written: dict[Lane, str] = {}
+        self._rewound: set[Lane] = set()
+        self._missing: dict[tuple[Lane, str], tuple[int, int]] = {}
+        """(epoch, sequence) that a lane was last read again for."""
         self._stored_us = 0
         self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         """Headers that this node wrote lately: their echo comes back from the bus and must be the same."""
@@ -85,6 +88,7 @@ class Replicator:
         return 0 if feed is None else len(feed.entries)
 
     async def run(self) -> None:
+        self._written = self.stored_positions()
         while True:
             batches = await self._bus.receive(RECORDS_PER_RECEIVE)
             await self.take(batches)
@@ -92,10 +96,12 @@ class Replicator:
     async def take(self, batches: list[tuple[Lane, list[Record], str]]) -> None:
         """Looks at one receipt: gathers, applies what is sealed, and stores how far reading may resume."""
         self._receipt += 1
+        self._rewound.clear()
         for lane, records, position in batches:
             for record in records:
                 await self._sort(lane, record)
-            self._positions.setdefault(lane, []).append((self._receipt, position))
+            if lane not in self._rewound:
+                self._positions.setdefault(lane, []).append((self._receipt, position))
         await self._apply_all()
         for lane, _, position in batches:
             self.received[lane] = position
@@ -150,18 +156,29 @@ class Replicator:
                 await self._suspend(source, breach, record)
         elif where < wanted:
             await self._compare(source, feed, item, record)
-        elif not await self._bus_redelivers(lane, source):
+        elif not self._redelivered(lane, source):
             await self._suspend(source, Breach("gap", f"entry {where} where {wanted} belongs"), record)
 
-    async def _bus_redelivers(self, lane: Lane, source: str) -> bool:
+    def _redelivered(self, lane: Lane, source: str) -> bool:
         """A gap in a lane that keeps order accuses the source; in one that may lose or reorder records, reading goes
         back."""
         if self._bus.ordered:
             return False
-        feed = self._feeds[source]
-        feed.clear()
-        self._bus.rewind(lane, self._written.get(lane))
+        self._rewind(lane, self._feeds[source])
         return True
+
+    def _rewind(self, lane: Lane, feed: Feed) -> None:
+        """Reads the lane again, from the newest position before which everything is applied."""
+        feed.clear()
+        # What this lane brought meanwhile will come again, so no position of it may be stored.
+        self._positions.pop(lane, None)
+        self._rewound.add(lane)
+        known = self._engine.sources.get(feed.source)
+        missing = (0, 0) if known is None else (known.epoch, known.size)
+        again = self._missing.get((lane, feed.source)) == missing
+        self._missing[(lane, feed.source)] = missing
+        # If the stored position did not bring it, it was lost before that was stored.
+        self._bus.rewind(lane, None if again else self._written.get(lane))
 
     async def _compare(self, source: str, feed: Feed, entry: Entry, record: Record) -> None:
         """An entry that is here already: a duplicate, or the other half of a fork."""
@@ -205,6 +222,7 @@ class Replicator:
             if count:
                 feed.drop(count)
                 applied = True
+                self._set_status(feed.source, FOLLOWING, "", "")
             if error is None:
                 break
             if not merged:
@@ -244,7 +262,10 @@ class Replicator:
         return applied, error
 
     async def _refuse(self, feed: Feed, error: Exception) -> None:
-        if isinstance(error, Breach):
+        if isinstance(error, Breach) and error.code == "seal_missing" and not self._bus.ordered:
+            for lane in self._source_lanes.get(feed.source, ()):
+                self._rewind(lane, feed)
+        elif isinstance(error, Breach):
             group = feed.groups(False)[0]
             await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
         elif isinstance(error, Parked):

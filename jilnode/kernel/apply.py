@@ -96,7 +96,7 @@ def verify(
     verified: list[Verified] = []
     for entry in group.entries:
         if verified and verified[-1].header.type in LAST_EVENTS:
-            raise Breach("bad_seal", f"{verified[-1].header.type} must be the last entry of its commit")
+            raise Breach("seal_missing", f"{verified[-1].header.type} must be the last entry of its commit")
         item = _verify_entry(entry, source, network, epoch, frontier.size, registry)
         frontier.append(leaf_hash(entry.header))
         verified.append(item)

@@ -293,7 +293,7 @@ class Writer:
             failure = await self._commit()
         for call, outcome in answers:
             if not call.future.done():
-                result = failure if failure is not None and not _stands(outcome) else outcome
+                result = failure if failure is not None and not self._stands(outcome) else outcome
                 if isinstance(result, Rejected):
                     self.statistics.rejected += 1
                     call.future.set_exception(result)
@@ -484,6 +484,15 @@ class Writer:
             )
         return outcome
 
+    def _stands(self, outcome: Answer | Rejected) -> bool:
+        """Whether an outcome is true although this batch was lost: an answer from before it, a refusal that is not
+        final."""
+        if isinstance(outcome, Rejected):
+            return not outcome.final
+        own = self.engine.own
+        before = outcome.source != own.source or (outcome.epoch, outcome.sequence) < (own.epoch, own.size)
+        return outcome.replayed and before
+
     # The commit
 
     async def _commit(self) -> Rejected | None:
@@ -584,10 +593,3 @@ class Writer:
         for _, future in self._wants:
             if not future.done():
                 future.set_exception(stopped)
-
-
-def _stands(outcome: Answer | Rejected) -> bool:
-    """An answer that does not depend on this batch's commit: a replay, or a refusal that changed nothing for ever."""
-    if isinstance(outcome, Answer):
-        return outcome.replayed
-    return not outcome.final

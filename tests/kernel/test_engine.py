@@ -1,5 +1,7 @@
 """The engine and the writer over a memory store: deciding, undoing, answering, following."""
 
+import asyncio
+
 import pytest
 
 from jilnode.kernel.apply import Group
@@ -192,3 +194,17 @@ async def test_time_never_runs_backwards_and_a_step_stops_writing():
         await node.run(Fill("c", 1))
         own = node.engine.own
         assert own.time_us >= node.clock.now_us
+
+
+async def test_a_second_try_in_a_lost_batch_is_no_answer():
+    """Found by simulation: the same key twice in one batch; the second was told the first's answer though both were
+    undone."""
+    fates = [Fate.DURABLE, Fate.DURABLE, Fate.LOST]
+    node = TestNode(modules=[MODULE])
+    node.store = MemoryStore(node.disk, fate=lambda commit: fates.pop(0) if fates else Fate.DURABLE)
+    node.kernel.store = node.writer.store = node.store
+    async with running(node):
+        await node.run(Fill("a", 5))
+        tries = await asyncio.gather(*[node.run(Fill("a", 5), key="k") for _ in range(2)], return_exceptions=True)
+        assert [str(error).partition(":")[0] for error in tries] == ["commit_failed", "commit_failed"]
+        assert not (await node.run(Fill("a", 5), key="k")).replayed
