@@ -6,23 +6,25 @@ import msgspec
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.system import ADDRESSES, TICKS
-from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
-from jilnode.module import QueryContext, Rejected, Table
+from jilnode.module import QueryContext, Rejected
 from services.wallet.amounts import fee_of, format_amount, parse_amount
+from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import under_way
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
     FEES,
     HANDLES,
+    LIMITS,
     PENDING,
+    ROAMING,
     SHARES,
     SUPPLY,
-    TRANSFERS,
+    USAGE,
     Account,
     Share,
-    Transfer,
     home_of,
+    share_key,
 )
 from services.wallet.views import (
     AccountView,
@@ -30,37 +32,31 @@ from services.wallet.views import (
     BalanceView,
     NodePart,
     PendingView,
-    TransferView,
     account_view,
     outside,
     pending_view,
-    transfer_view,
 )
 
 __all__ = (
     "AccountParams",
-    "AssetParams",
     "Assets",
     "Balances",
     "FreezeState",
-    "History",
-    "HistoryParams",
     "IdParams",
     "NoParams",
-    "Pendings",
     "Quote",
     "QuoteParams",
-    "Statement",
+    "Terms",
+    "TermsParams",
     "account",
     "assets",
     "balances",
+    "check_reader",
     "freeze_state",
-    "history",
+    "outside_key",
     "pending",
-    "pendings",
     "quote",
-    "statement",
-    "transfer",
+    "terms",
 )
 
 
@@ -72,7 +68,8 @@ class AccountParams(msgspec.Struct, frozen=True):
     account: str
 
 
-class AssetParams(msgspec.Struct, frozen=True):
+class TermsParams(msgspec.Struct, frozen=True):
+    account: str
     asset: str
 
 
@@ -88,12 +85,32 @@ class QuoteParams(msgspec.Struct, frozen=True):
     kind: str = "transfer"
 
 
-class HistoryParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before. Newest first, one node's transfers after the other's."""
+class LimitView(msgspec.Struct, frozen=True):
+    """``used_today`` is what was debited at the home, or granted away, today. An amount of 0 is no limit."""
+
+    single: str
+    daily: str
+    monthly: str
+    count: int
+    count_window_s: int
+    used_today: str
+
+
+class RoamingView(msgspec.Struct, frozen=True):
+    amount: str
+    hourly: str
+    used: str
+    nodes: tuple[str, ...]
+    expires_us: int
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What holds for an account and asset, as far as this node has heard; null where nothing was set."""
 
     account: str
-    after: str = ""
-    limit: int = PAGE_ITEMS_DEFAULT
+    asset: str
+    limit: LimitView | None
+    roaming: RoamingView | None
 
 
 class Assets(msgspec.Struct, frozen=True):
@@ -112,35 +129,6 @@ class Quote(msgspec.Struct, frozen=True):
     amount: str
     fee: str
     total: str
-
-
-class History(msgspec.Struct, frozen=True):
-    items: list[TransferView]
-    next: str | None
-
-
-class StatementLine(msgspec.Struct, frozen=True):
-    """``change`` is signed: what the transfer did to this account."""
-
-    id: str
-    kind: str
-    asset: str
-    change: str
-    fee: str
-    counterparty: str
-    at_us: int
-    reference: str
-
-
-class Pendings(msgspec.Struct, frozen=True):
-    items: list[PendingView]
-    next: str | None
-
-
-class Statement(msgspec.Struct, frozen=True):
-    account: str
-    items: list[StatementLine]
-    next: str | None
 
 
 class NodeFreeze(msgspec.Struct, frozen=True):
@@ -229,29 +217,6 @@ def pending(view: Any, context: QueryContext, params: IdParams) -> PendingView:
     return pending_view(key, row)
 
 
-async def transfer(reader: Any, context: QueryContext, params: IdParams) -> TransferView:
-    key = outside_key(params.id, "/id")
-    image = (await reader.get(TRANSFERS, [key])).get(key)
-    row = None if image is None else image.row
-    if isinstance(row, Transfer):
-        parties = await reader.get(ACCOUNTS, [party for party in (row.debit, row.credit) if party])
-        mine = any(party.row.subject == context.actor for party in parties.values())
-        if mine or context.scopes & {"audit", "wallet:operate"}:
-            return transfer_view(key, row)
-    raise Rejected("unknown_transfer", "no such transfer of yours is known here", status=404, field="/id")
-
-
-async def _own_account(reader: Any, context: QueryContext, reference: str) -> str:
-    name, at, node = reference.partition("@")
-    key = outside_key(f"{node}/{name}" if at else reference, "/account")
-    if at:
-        handle = (await reader.get(HANDLES, [key])).get(key)
-        key = "" if handle is None else handle.row.account
-    image = (await reader.get(ACCOUNTS, [key])).get(key) if key else None
-    check_reader(context, None if image is None else image.row)
-    return key
-
-
 def balances(view: Any, context: QueryContext, params: AccountParams) -> Balances:
     """All of it in one look, so that the parts belong together."""
     account_key = resolve(view, params.account)
@@ -276,8 +241,8 @@ def _balance(
     moving = under_way(view, balance)
     nodes = []
     here = 0
-    for key, share in rows:
-        node = key.rpartition("/")[2]
+    for part, share in rows:
+        node = part.rpartition("/")[2]
         heard_us = context.time_us if node == context.source else context.heads.get(node)
         if node == context.source:
             here = share.available
@@ -296,54 +261,32 @@ def _balance(
     )
 
 
-async def _page(
-    reader: Any, context: QueryContext, params: HistoryParams, table: Table[Any]
-) -> tuple[str, Any, str | None]:
-    if not 1 <= params.limit <= PAGE_ITEMS_MAX:
-        raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
-    after = params.after.replace("~", "/")
-    if after and not valid_key(after):
-        raise Rejected("bad_request", "after is the cursor of the page before", status=400, field="/after")
-    key = await _own_account(reader, context, params.account)
-    page = await reader.page(
-        table,
-        [("debit", key), ("credit", key)],
-        after=after or None,
-        limit=params.limit,
-        descending=True,
-    )
-    return key, page, outside(page.items[-1][0]) if page.more else None
-
-
-async def pendings(reader: Any, context: QueryContext, params: HistoryParams) -> Pendings:
-    _, page, cursor = await _page(reader, context, params, PENDING)
-    return Pendings([pending_view(key, image.row) for key, image in page.items], cursor)
-
-
-async def history(reader: Any, context: QueryContext, params: HistoryParams) -> History:
-    _, page, cursor = await _page(reader, context, params, TRANSFERS)
-    return History([transfer_view(key, image.row) for key, image in page.items], cursor)
-
-
-async def statement(reader: Any, context: QueryContext, params: HistoryParams) -> Statement:
-    account_key, page, cursor = await _page(reader, context, params, TRANSFERS)
-    lines = []
-    for key, image in page.items:
-        row = image.row
-        paid = row.debit == account_key
-        lines.append(
-            StatementLine(
-                outside(key),
-                row.kind,
-                row.asset,
-                format_amount(-(row.amount + row.fee) if paid else row.amount, row.scale),
-                format_amount(row.fee if paid else 0, row.scale),
-                outside(row.credit if paid else row.debit),
-                row.at_us,
-                row.reference,
-            )
+def terms(view: Any, context: QueryContext, params: TermsParams) -> Terms:
+    key = resolve(view, params.account)
+    check_reader(context, view[ACCOUNTS].get(key) if key else None)
+    balance = outside_key(f"{key}/{params.asset}", "/asset")
+    limit, roaming = view[LIMITS].get(balance), view[ROAMING].get(balance)
+    limit_view = roaming_view = None
+    if limit is not None:
+        usage = view[USAGE].get(share_key(balance, home_of(key)))
+        today = usage is not None and usage.day == context.time_us // DAY_US
+        limit_view = LimitView(
+            format_amount(limit.single, limit.scale),
+            format_amount(limit.daily, limit.scale),
+            format_amount(limit.monthly, limit.scale),
+            limit.count,
+            limit.count_window_s,
+            format_amount(usage.daily if today else 0, limit.scale),
         )
-    return Statement(outside(account_key), lines, cursor)
+    if roaming is not None:
+        roaming_view = RoamingView(
+            format_amount(roaming.amount, roaming.scale),
+            format_amount(roaming.hourly, roaming.scale),
+            format_amount(roaming.used, roaming.scale),
+            roaming.nodes,
+            roaming.expires_us,
+        )
+    return Terms(outside(key), params.asset, limit_view, roaming_view)
 
 
 def freeze_state(view: Any, context: QueryContext, params: AccountParams) -> FreezeState:

@@ -6,7 +6,7 @@ import msgspec
 
 from jilnode.limits import BATCH_CHUNK_ITEMS, BATCH_ITEMS_MAX
 from jilnode.module import Query, Rejected, Write
-from services.wallet import queries
+from services.wallet import listings, queries
 from services.wallet.intents import (
     Burn,
     CreateAccount,
@@ -213,6 +213,22 @@ WRITES = (
 QUERIES = (
     Query(f"{BASE}/assets", queries.NoParams, queries.Assets, "wallet:read", "All assets known here", queries.assets),
     Query(
+        f"{BASE}/accounts",
+        listings.PageParams,
+        listings.Accounts,
+        "wallet:read",
+        "Your accounts",
+        listing=listings.accounts,
+    ),
+    Query(
+        f"{BASE}/accounts/{{account:str}}/terms",
+        queries.TermsParams,
+        queries.Terms,
+        "wallet:read",
+        "Limits and roaming of an account and asset",
+        queries.terms,
+    ),
+    Query(
         f"{BASE}/accounts/{{account:str}}",
         queries.AccountParams,
         AccountView,
@@ -231,27 +247,27 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/history",
-        queries.HistoryParams,
-        queries.History,
+        listings.HistoryParams,
+        listings.History,
         "wallet:read",
         "An account's transfers, newest first",
-        listing=queries.history,
+        listing=listings.history,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/pending",
-        queries.HistoryParams,
-        queries.Pendings,
+        listings.HistoryParams,
+        listings.Pendings,
         "wallet:read",
         "An account's reserved transfers, open and resolved, newest first",
-        listing=queries.pendings,
+        listing=listings.pendings,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/statement",
-        queries.HistoryParams,
-        queries.Statement,
+        listings.HistoryParams,
+        listings.Statement,
         "wallet:read",
         "An account's transfers as signed lines, newest first",
-        listing=queries.statement,
+        listing=listings.statement,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/status",
@@ -268,7 +284,7 @@ QUERIES = (
         TransferView,
         "wallet:read",
         "One transfer",
-        listing=queries.transfer,
+        listing=listings.transfer,
     ),
     Query(
         f"{BASE}/transfers/pending/{{id:str}}",

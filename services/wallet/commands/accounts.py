@@ -2,6 +2,7 @@
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
+from jilnode.kernel.system import SOURCES
 from jilnode.module import Rejected
 from services.wallet.commands.shares import under_way
 from services.wallet.intents import CreateAccount, CreateAsset, SetStatus
@@ -25,6 +26,7 @@ __all__ = (
     "create_account",
     "create_asset",
     "set_status",
+    "zone_here",
 )
 
 OPERATOR = "wallet:operate"
@@ -97,8 +99,14 @@ def create_account(state: State, context: Context, command: CreateAccount) -> No
             raise Rejected("handle_taken", f"{command.handle} is taken at this node", status=409, field="/handle")
         state[HANDLES].put(handle_key, Handle(key))
         handle = f"{command.handle}@{context.source}"
-    zone = str(context.zone_facts.get("zone", ""))
-    state[ACCOUNTS].insert(key, Account(subject, zone, handle, "active", command.kind))
+    state[ACCOUNTS].insert(key, Account(subject, zone_here(state, context), handle, "active", command.kind))
+
+
+def zone_here(state: State, context: Context) -> str:
+    """The zone of this node: that of every account that is opened at it."""
+    source = state[SOURCES].get(context.source)
+    assert source is not None
+    return source.zone
 
 
 def set_status(state: State, context: Context, command: SetStatus) -> None:

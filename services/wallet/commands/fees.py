@@ -3,7 +3,7 @@
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import fee_of, parse_amount
-from services.wallet.commands.accounts import FEES_NAME, asset_of
+from services.wallet.commands.accounts import FEES_NAME, asset_of, zone_here
 from services.wallet.commands.shares import credit
 from services.wallet.intents import SetFee
 from services.wallet.rows import ACCOUNTS, FEES, HANDLES, Account, Fee, Handle
@@ -42,7 +42,6 @@ def set_fee(state: State, context: Context, command: SetFee) -> None:
     state[FEES].put(f"{context.source}/{command.asset}/{command.kind}", Fee(tuple(tiers)))
     account = f"{context.source}/{FEES_NAME}"
     if state[ACCOUNTS].get(account) is None:
-        zone = str(context.zone_facts.get("zone", ""))
         name = f"{FEES_NAME}@{context.source}"
-        state[ACCOUNTS].put(account, Account(context.source, zone, name, "active", "system"))
+        state[ACCOUNTS].put(account, Account(context.source, zone_here(state, context), name, "active", "system"))
         state[HANDLES].put(account, Handle(account))

@@ -8,7 +8,7 @@ from services.wallet.commands.shares import ask
 from services.wallet.intents import SetLimit
 from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, home_of, share_key
 
-__all__ = ("check_limits", "give_back", "set_limit", "take_allowance")
+__all__ = ("DAY_US", "check_limits", "give_back", "set_limit", "take_allowance")
 
 DAY_US = 86_400_000_000
 WINDOW_S_MAX = 31 * 86_400

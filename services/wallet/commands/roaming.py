@@ -64,6 +64,9 @@ def request_share(state: State, context: Context, command: RequestShare) -> None
     request = context.new_key()
     deadline_us = context.time_us + REQUEST_TIMEOUT_US
     state[REQUESTS].insert(request, Request(command.balance, command.amount, holder, deadline_us))
+    if state[SHARES].get(key) is None:
+        account, _, asset = command.balance.rpartition("/")
+        state[SHARES].put(key, Share(account, asset))
     state[VISITS].put(key, Visit(request, "", 0, visit.arrived_us, visit.allowance, visit.count, visit.until_us))
 
 

@@ -99,12 +99,17 @@ def short(state: State, context: Context, balance: str, lacking: int) -> Rejecte
     """Why a debit can't be made here. What is held elsewhere does not count; what is under way does."""
     shares = state[SHARES]
     here = share_key(balance, context.source)
+    others = [
+        key
+        for key in shares.keys("by_account", balance.rpartition("/")[0])
+        if key != here and key.startswith(balance + "/")
+    ]
     elsewhere = 0
-    for key in shares.keys("by_account", balance.rpartition("/")[0]):
-        if key != here and key.startswith(balance + "/"):
-            share = shares.get(key)
-            elsewhere += 0 if share is None else share.available
-    if elsewhere < lacking and elsewhere + under_way(state, balance) < lacking:
+    for key in others:
+        share = shares.get(key)
+        elsewhere += 0 if share is None else share.available
+    # Who asks for money has a share from then on, so without others nothing is under way.
+    if elsewhere < lacking and (not others or elsewhere + under_way(state, balance) < lacking):
         return Rejected("insufficient_funds", "the account does not have that much", field="/amount")
     return ask(state, context, balance, lacking)
 

@@ -21,11 +21,12 @@ OPERATOR = ("wallet:operate", "wallet:issue", "wallet:transfer")
 
 
 class Bank:
-    """A fleet that shares one clock; the first node issues ``CHFX`` with 2 decimals."""
+    """A fleet that shares one clock; the first node issues ``CHFX`` with 2 decimals. Further arguments are those of a
+    ``TestNode``."""
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, **options: Any) -> None:
         self.clock = FakeClock()
-        self.nodes = [TestNode(source, [MODULE], clock=self.clock) for source in SOURCES[:count]]
+        self.nodes = [TestNode(source, [MODULE], clock=self.clock, **options) for source in SOURCES[:count]]
         self.home = self.nodes[0]
 
     async def begin(self) -> None:
@@ -85,8 +86,8 @@ def rows(node: TestNode, table: Table[Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def bank(count: int = 1) -> AsyncIterator[Bank]:
-    made = Bank(count)
+async def bank(count: int = 1, **options: Any) -> AsyncIterator[Bank]:
+    made = Bank(count, **options)
     async with running(*made.nodes):
         await made.begin()
         yield made

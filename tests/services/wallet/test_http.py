@@ -104,6 +104,15 @@ async def test_somebody_else_s_account_is_not_there():
         assert (refused.status_code, refused.json()["code"]) == (403, "not_your_account")
 
 
+async def test_a_subject_lists_its_own_accounts():
+    async with served() as (client, _):
+        second = await client.post("/accounts", {}, "kestrel", OWN)
+        first = (await client.get("/accounts?limit=1", "kestrel", OWN)).json()
+        assert [item["handle"] for item in first["items"]] == ["kestrel@ch-zug-01"]
+        rest = (await client.get(f"/accounts?limit=1&after={first['next']}", "kestrel", OWN)).json()
+        assert ([item["id"] for item in rest["items"]], rest["next"]) == ([second.json()["id"]], None)
+
+
 async def test_scopes_guard_the_routes():
     async with served() as (client, _):
         for path in ("/assets", "/issues", "/burns", "/fees", "/limits", "/accounts/kestrel@ch-zug-01/freeze"):
@@ -174,6 +183,10 @@ async def test_fees_quotes_limits_roaming_and_status_over_http():
         leave = {"account": "kestrel@ch-zug-01", "asset": CHF, "amount": "20.00", "nodes": ["sg-mas-01"]}
         assert (await client.post("/roaming", leave, "kestrel", OWN)).status_code == 200
         assert (await client.post("/roaming", leave, "heron", OWN)).status_code == 403
+        terms = (await client.get(f"/accounts/kestrel@ch-zug-01/terms?asset={CHF}", "kestrel", OWN)).json()
+        assert (terms["limit"]["single"], terms["roaming"]["amount"]) == ("5.00", "20.00")
+        none = (await client.get(f"/accounts/heron@ch-zug-01/terms?asset={CHF}", "heron", OWN)).json()
+        assert (none["limit"], none["roaming"]) == (None, None)
         for verb, status in (("freeze", "frozen"), ("unfreeze", "active")):
             answer = await client.post(f"/accounts/kestrel@ch-zug-01/{verb}")
             assert (answer.status_code, answer.json()["status"]) == (200, status)

@@ -1,0 +1,170 @@
+"""Long reads of the wallet, beside the writer: in pages, with cursors."""
+
+from typing import Any
+
+import msgspec
+
+from jilnode.kernel.names import valid_key
+from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from jilnode.module import QueryContext, Rejected, Table
+from services.wallet.amounts import format_amount
+from services.wallet.queries import IdParams, check_reader, outside_key
+from services.wallet.rows import ACCOUNTS, HANDLES, PENDING, TRANSFERS, Transfer
+from services.wallet.views import (
+    AccountView,
+    PendingView,
+    TransferView,
+    account_view,
+    outside,
+    pending_view,
+    transfer_view,
+)
+
+__all__ = (
+    "Accounts",
+    "History",
+    "HistoryParams",
+    "PageParams",
+    "Pendings",
+    "Statement",
+    "accounts",
+    "history",
+    "pendings",
+    "statement",
+    "transfer",
+)
+
+
+class PageParams(msgspec.Struct, frozen=True):
+    """``after``: the cursor of the page before."""
+
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class HistoryParams(msgspec.Struct, frozen=True):
+    """``after``: the cursor of the page before. Newest first, one node's transfers after the other's."""
+
+    account: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    items: list[AccountView]
+    next: str | None
+
+
+class History(msgspec.Struct, frozen=True):
+    items: list[TransferView]
+    next: str | None
+
+
+class StatementLine(msgspec.Struct, frozen=True):
+    """``change`` is signed: what the transfer did to this account."""
+
+    id: str
+    kind: str
+    asset: str
+    change: str
+    fee: str
+    counterparty: str
+    at_us: int
+    reference: str
+
+
+class Pendings(msgspec.Struct, frozen=True):
+    items: list[PendingView]
+    next: str | None
+
+
+class Statement(msgspec.Struct, frozen=True):
+    account: str
+    items: list[StatementLine]
+    next: str | None
+
+
+async def transfer(reader: Any, context: QueryContext, params: IdParams) -> TransferView:
+    key = outside_key(params.id, "/id")
+    image = (await reader.get(TRANSFERS, [key])).get(key)
+    row = None if image is None else image.row
+    if isinstance(row, Transfer):
+        parties = await reader.get(ACCOUNTS, [party for party in (row.debit, row.credit) if party])
+        mine = any(party.row.subject == context.actor for party in parties.values())
+        if mine or context.scopes & {"audit", "wallet:operate"}:
+            return transfer_view(key, row)
+    raise Rejected("unknown_transfer", "no such transfer of yours is known here", status=404, field="/id")
+
+
+async def _own_account(reader: Any, context: QueryContext, reference: str) -> str:
+    name, at, node = reference.partition("@")
+    key = outside_key(f"{node}/{name}" if at else reference, "/account")
+    if at:
+        handle = (await reader.get(HANDLES, [key])).get(key)
+        key = "" if handle is None else handle.row.account
+    image = (await reader.get(ACCOUNTS, [key])).get(key) if key else None
+    check_reader(context, None if image is None else image.row)
+    return key
+
+
+async def accounts(reader: Any, context: QueryContext, params: PageParams) -> Accounts:
+    """The caller's own."""
+    after = _cursor(params)
+    page = await reader.page(ACCOUNTS, [("subject", context.actor)], after=after, limit=params.limit)
+    items = [account_view(key, image.row) for key, image in page.items]
+    return Accounts(items, outside(page.items[-1][0]) if page.more else None)
+
+
+def _cursor(params: PageParams | HistoryParams) -> str | None:
+    if not 1 <= params.limit <= PAGE_ITEMS_MAX:
+        raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
+    after = params.after.replace("~", "/")
+    if after and not valid_key(after):
+        raise Rejected("bad_request", "after is the cursor of the page before", status=400, field="/after")
+    return after or None
+
+
+async def _page(
+    reader: Any, context: QueryContext, params: HistoryParams, table: Table[Any]
+) -> tuple[str, Any, str | None]:
+    after = _cursor(params)
+    key = await _own_account(reader, context, params.account)
+    page = await reader.page(
+        table,
+        [("debit", key), ("credit", key)],
+        after=after,
+        limit=params.limit,
+        descending=True,
+    )
+    return key, page, outside(page.items[-1][0]) if page.more else None
+
+
+async def pendings(reader: Any, context: QueryContext, params: HistoryParams) -> Pendings:
+    _, page, cursor = await _page(reader, context, params, PENDING)
+    return Pendings([pending_view(key, image.row) for key, image in page.items], cursor)
+
+
+async def history(reader: Any, context: QueryContext, params: HistoryParams) -> History:
+    _, page, cursor = await _page(reader, context, params, TRANSFERS)
+    return History([transfer_view(key, image.row) for key, image in page.items], cursor)
+
+
+async def statement(reader: Any, context: QueryContext, params: HistoryParams) -> Statement:
+    account_key, page, cursor = await _page(reader, context, params, TRANSFERS)
+    lines = []
+    for key, image in page.items:
+        row = image.row
+        paid = row.debit == account_key
+        lines.append(
+            StatementLine(
+                outside(key),
+                row.kind,
+                row.asset,
+                format_amount(-(row.amount + row.fee) if paid else row.amount, row.scale),
+                format_amount(row.fee if paid else 0, row.scale),
+                outside(row.credit if paid else row.debit),
+                row.at_us,
+                row.reference,
+            )
+        )
+    return Statement(outside(account_key), lines, cursor)
