@@ -3,8 +3,8 @@
 import json
 from typing import TYPE_CHECKING
 
-from jilnode.kernel.digest import MODULUS, row_mark
 from jilnode.events.record import SEAL_KIND
+from jilnode.kernel.digest import MODULUS, row_mark
 from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_section
 from jilnode.stores.memory_disk import MemoryDisk
 

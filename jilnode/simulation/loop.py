@@ -58,6 +58,8 @@ class NodeLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name)
+        # A dead node's tasks end where they were; nobody needs to hear of it.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.tasks.append(task)
         return task
 

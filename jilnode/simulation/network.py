@@ -9,6 +9,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from jilnode.events.bus import BusDown, Lane, Record
+from jilnode.events.record import SEAL_KIND
+from jilnode.kernel.entry import decode_record
 
 __all__ = ("Network", "SimulatedBus")
 
@@ -35,6 +37,19 @@ class Network:
     def wake(self) -> None:
         for event in self._events.values():
             event.set()
+
+    def lie(self) -> None:
+        """Somebody sends a copy of a source's newest entry as its next one, under a seal that is another's."""
+        lane = self.random.choice([lane for lane, records in self.lanes.items() if len(records) > 2] or [""])
+        if not lane:
+            return
+        entries = [record for record in self.lanes[lane] if record.kind != SEAL_KIND]
+        seals = [record for record in self.lanes[lane] if record.kind == SEAL_KIND]
+        entry = decode_record(entries[-1].value)
+        now, then = b'"sequence":%d,' % entry.sequence, b'"sequence":%d,' % (entry.sequence + 1)
+        forged = Record(entries[-1].kind, entries[-1].source, entries[-1].value.replace(now, then, 1))
+        size, later = f"\n{entry.sequence + 1}\n".encode(), f"\n{entry.sequence + 2}\n".encode()
+        self.append([forged, Record(SEAL_KIND, forged.source, seals[-1].value.replace(size, later, 1))])
 
     def happens(self, odds: float) -> bool:
         return self.random.random() < odds * self.faults

@@ -16,6 +16,7 @@ __all__ = ("Report", "simulate")
 
 CLIENT_EVERY = 12
 FAULT_EVERY = 60
+LIE_EVERY = 500
 AGREEMENT_EVERY = 5_000
 HEAL_STEPS_MAX = 400_000
 
@@ -70,10 +71,14 @@ class Report(msgspec.Struct, frozen=True):
         ]
 
 
-def simulate(*, seed: int, steps: int, nodes: int = 20, modules: Sequence[ModuleLike] = ()) -> Report:
+def simulate(
+    *, seed: int, steps: int, nodes: int = 20, modules: Sequence[ModuleLike] = (), hostile: bool = False
+) -> Report:
     """Runs ``steps`` steps with faults, then heals the world and waits until everybody agrees.
 
-    ``modules`` run beside the simulation's own small one. The report's ``finding`` is None when everything held.
+    ``hostile``: somebody on the bus sends entries in others' names. Their victims are then suspended by those who read
+    the lie, which is right, so agreement is not waited for. ``modules`` run beside the simulation's own small one. The
+    report's ``finding`` is None when everything held.
     """
     begun = time.perf_counter()
     world = World(seed, nodes, [MODULE, *modules], names=lambda index: f"node-{index + 1:02}")
@@ -90,11 +95,16 @@ def simulate(*, seed: int, steps: int, nodes: int = 20, modules: Sequence[Module
                 world.fault()
                 clients.check()
                 checks.node(world.random.choice(world.nodes))
+            if hostile and done % LIE_EVERY == 0:
+                world.network.lie()
             if done % AGREEMENT_EVERY == 0:
-                _check_all(world, checks)
-        done += _heal(world, checks, clients)
+                _check_all(world, checks, hostile)
+        if not hostile:
+            done += _heal(world, checks, clients)
     except Finding as found:
         finding = str(found)
+    finally:
+        world.close()
     return Report(
         seed,
         nodes,
@@ -113,11 +123,12 @@ def simulate(*, seed: int, steps: int, nodes: int = 20, modules: Sequence[Module
     )
 
 
-def _check_all(world: World, checks: Checks) -> None:
+def _check_all(world: World, checks: Checks, hostile: bool = False) -> None:
     # A source's own disk first: what others have of it must have been there before.
     for node in world.nodes:
         checks.node(node)
-    checks.agreement()
+    if not hostile:
+        checks.agreement()
 
 
 def _heal(world: World, checks: Checks, clients: Clients) -> int:

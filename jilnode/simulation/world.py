@@ -1,6 +1,7 @@
 """A fleet of real nodes on simulated disks, clocks and network, and the faults that a seed brings upon them."""
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Sequence
@@ -245,6 +246,15 @@ class World:
             if node.kernel is not None:
                 node.kernel.writer.confirm_clock()
         self.network.wake()
+
+    def close(self) -> None:
+        """The end of the world: what was still running is let go, in silence."""
+        for loop in [*self.graveyard, *[node.loop for node in self.nodes if node.loop is not None]]:
+            loop.dead = True
+            for task in loop.tasks:
+                coroutine: Any = task.get_coro()
+                with contextlib.suppress(Exception):
+                    loop.enter(coroutine.close)
 
     def submit(self, node: SimulatedNode, submission: Any, done: Callable[[Any], None]) -> None:
         """Hands a command to a node; ``done`` gets the answer or the refusal, or nothing when the node dies."""
