@@ -24,7 +24,6 @@ from services.wallet.rows import (
     Account,
     Share,
     home_of,
-    share_key,
 )
 from services.wallet.views import (
     AccountView,
@@ -268,7 +267,7 @@ def terms(view: Any, context: QueryContext, params: TermsParams) -> Terms:
     limit, roaming = view[LIMITS].get(balance), view[ROAMING].get(balance)
     limit_view = roaming_view = None
     if limit is not None:
-        usage = view[USAGE].get(share_key(balance, home_of(key)))
+        usage = view[USAGE].get(balance)
         today = usage is not None and usage.day == context.time_us // DAY_US
         limit_view = LimitView(
             format_amount(limit.single, limit.scale),

@@ -153,7 +153,7 @@ class Limit(Owned, frozen=True):
 
 
 class Usage(Owned, frozen=True):
-    """What was debited, or granted away, at the home: in day number ``day``, month ``month``, count window
+    """What was debited, or granted away, of a balance at its home: in day number ``day``, month ``month``, count window
     ``window``."""
 
     scale: int
@@ -178,7 +178,7 @@ class Roaming(Owned, frozen=True):
 
 
 class Granted(Owned, frozen=True):
-    """What the home granted to one asker in hour number ``hour``."""
+    """What the home granted of ``<balance>/<asker>`` in hour number ``hour``."""
 
     hour: int
     amount: int
@@ -252,10 +252,10 @@ PENDING = Table(
 BATCHES = Table("wallet.batch", Batch, CreatedBy(), write_once=True)
 FEES = Table("wallet.fee", Fee, CreatedBy(), resident=True)
 LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS, _nobody))
-USAGE = Table("wallet.usage", Usage, EndsWithOwner())
+USAGE = Table("wallet.usage", Usage, CreatedBy())
 VISITS = Table("wallet.visit", Visit, EndsWithOwner())
 ROAMING = Table("wallet.roaming", Roaming, DerivedFrom(ACCOUNTS, _nobody))
-GRANTED = Table("wallet.granted", Granted, EndsWithOwner())
+GRANTED = Table("wallet.granted", Granted, CreatedBy())
 REQUESTS = Table("wallet.request", Request, CreatedBy(), searchable=("to",))
 _MOVING = SumIndex("moving", "balance", "amount")
 TRANSITS = Table(

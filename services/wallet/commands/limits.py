@@ -52,7 +52,7 @@ def check_limits(state: State, context: Context, account: str, asset: str, amoun
         raise Rejected("limit_monthly", "more than this account may move in a month", field="/amount")
     if limit.count and usage.count + 1 > limit.count:
         raise Rejected("limit_count", "more transfers than this account may make in this window", field="/amount")
-    _count(state, context, balance, usage, amount, 1)
+    _count(state, balance, usage, amount, 1)
 
 
 def take_allowance(state: State, context: Context, balance: str, amount: int) -> tuple[int, int, int, str]:
@@ -74,7 +74,7 @@ def take_allowance(state: State, context: Context, balance: str, amount: int) ->
         if left <= 0:
             return 0, 0, 0, "limit_reached"
         count = (left + 1) // 2
-    _count(state, context, balance, usage, amount, count)
+    _count(state, balance, usage, amount, count)
     window_us = limit.count_window_s * 1_000_000
     until_us = min((context.time_us // step + 1) * step for step in (DAY_US, window_us))
     return amount, count, until_us, ""
@@ -87,7 +87,7 @@ def give_back(state: State, context: Context, balance: str, allowance: int, coun
         return
     usage = _usage(state, context, balance, limit)
     allowance, count = min(allowance, usage.daily, usage.monthly), min(count, usage.count)
-    _count(state, context, balance, usage, -allowance, -count)
+    _count(state, balance, usage, -allowance, -count)
 
 
 def _use_allowance(state: State, context: Context, balance: str, limit: Limit, amount: int) -> None:
@@ -117,7 +117,7 @@ def _use_allowance(state: State, context: Context, balance: str, limit: Limit, a
 
 def _usage(state: State, context: Context, balance: str, limit: Limit) -> Usage:
     """The usage in the windows of now."""
-    used = state[USAGE].get(share_key(balance, context.source)) or Usage(limit.scale)
+    used = state[USAGE].get(balance) or Usage(limit.scale)
     day = context.time_us // DAY_US
     month = day // 30
     window = context.time_us // (limit.count_window_s * 1_000_000)
@@ -132,9 +132,9 @@ def _usage(state: State, context: Context, balance: str, limit: Limit) -> Usage:
     )
 
 
-def _count(state: State, context: Context, balance: str, usage: Usage, amount: int, count: int) -> None:
+def _count(state: State, balance: str, usage: Usage, amount: int, count: int) -> None:
     state[USAGE].put(
-        share_key(balance, context.source),
+        balance,
         Usage(
             usage.scale,
             usage.day,

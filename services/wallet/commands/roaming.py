@@ -125,7 +125,7 @@ def _allow(state: State, context: Context, request: Request, asker: str, amount:
     if roaming is None or roaming.expires_us < context.time_us or asker not in roaming.nodes:
         return 0, 0, 0, "roaming_not_allowed"
     hour = context.time_us // HOUR_US
-    key = f"{balance}/{asker}/{context.source}"
+    key = f"{balance}/{asker}"
     granted = state[GRANTED].get(key)
     before = granted.amount if granted is not None and granted.hour == hour else 0
     amount = min(amount, roaming.amount - roaming.used, roaming.hourly - before)

@@ -5,8 +5,19 @@ import pytest
 from jilnode.kernel.errors import Rejected
 from jilnode.module import QueryContext
 from services.wallet import queries
-from services.wallet.intents import CreateAccount, Issue, SetStatus
-from tests.services.wallet.kit import CHF, OPERATOR, bank, check_conservation
+from services.wallet.intents import (
+    CreateAccount,
+    CreateAsset,
+    Issue,
+    PostTransfer,
+    SetFee,
+    SetLimit,
+    SetRoaming,
+    SetStatus,
+)
+from services.wallet.module import MODULE
+from tests.kit.node import TestNode, running
+from tests.services.wallet.kit import CHF, OPERATOR, Bank, bank, check_conservation, started, turn
 
 
 @pytest.mark.parametrize(
@@ -80,3 +91,35 @@ async def test_only_the_home_freezes_and_the_answer_tells_where_it_is_in_force()
         two.clock.advance(31)
         await two.settle()
         assert await in_force() == {"ch-zug-01": True, "sg-mas-01": True}
+
+
+async def test_names_of_any_length_make_keys_that_fit():
+    """Node ids have at most 63 characters; everything that is made of them must still be a key."""
+    sources = ["a" * 63, "b" * 63]
+    two = Bank()
+    two.nodes = [TestNode(source, [MODULE], clock=two.clock) for source in sources]
+    two.home = two.nodes[0]
+    async with running(*two.nodes):
+        with pytest.raises(Rejected, match="bad_asset_code"):
+            await two.operate(CreateAsset("CHFX", 2))
+    sources = ["a" * 51, "b" * 63]
+    two.nodes = [TestNode(source, [MODULE], clock=two.clock) for source in sources]
+    two.home, away = two.nodes
+    async with running(*two.nodes):
+        asset = f"{'C' * 12}@{sources[0]}"
+        await two.operate(CreateAsset("C" * 12, 2))
+        a, b = await two.account("a", handle="x" * 64), await two.account("b", node=away)
+        await two.settle()
+        await two.operate(Issue(asset, a, "10.00"))
+        await two.operate(SetRoaming(a, asset, "5.00", (sources[1],)))
+        await two.operate(SetLimit(a, asset, daily="9.00"))
+        await two.operate(SetFee(asset, (("0", 1),)))
+        await two.settle()
+        future = await started(two, away, PostTransfer(a, b, asset, "5.00"), "a")
+        await two.settle()
+        two.clock.advance(3)
+        await turn(away)
+        assert (await future).reply.amount == "5.00"
+        for node in two.nodes:
+            assert not node.engine.alarms
+            check_conservation(node)

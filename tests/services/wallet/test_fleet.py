@@ -142,7 +142,7 @@ class Fleet(RuleBasedStateMachine):
         known = node.engine.sources[other.source].size
         for group in groups:
             if group.seal.size <= known:
-                with pytest.raises((Parked, Breach), match=r"out_of_step|replayed"):
+                with pytest.raises((Parked, Breach), match=r"out_of_step|replayed|bad_seal"):
                     self.wait(node.apply(group))
         assert rows(node, SHARES) == before
 
