@@ -1,12 +1,17 @@
 """One source's records that are not applied yet, in order, and where reading must resume so that none is lost."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice, product
 
 from jilnode.kernel.apply import Group
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.limits import REPLICATOR_QUEUE_MAX
 
 __all__ = ("Feed",)
+
+ALTERNATIVES_MAX = 4
+VARIANTS_MAX = 256
 
 
 @dataclass(slots=True)
@@ -17,8 +22,9 @@ class Feed:
     entries: list[Entry] = field(default_factory=list)
     seals: list[Seal] = field(default_factory=list)
     held_at: int | None = None
-    raw: list[tuple[str, bytes]] = field(default_factory=list)
-    """Everything that came since the source was suspended: (kind, value)."""
+    alternatives: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
+    """Other entries under the number of one that waits. Until a seal decides, nobody knows which is the source's
+    own."""
 
     @property
     def full(self) -> bool:
@@ -53,15 +59,37 @@ class Feed:
             start = end
         return found
 
+    def offer(self, entry: Entry) -> None:
+        """Another entry under a number that waits already."""
+        others = self.alternatives.setdefault((entry.epoch, entry.sequence), [])
+        if entry not in others and len(others) < ALTERNATIVES_MAX:
+            others.append(entry)
+
+    def variants(self, group: Group) -> Iterator[Group]:
+        """The group with other entries in place of some, a bounded number of them."""
+        choices = [[entry, *self.alternatives.get((entry.epoch, entry.sequence), ())] for entry in group.entries]
+        for chosen in islice(product(*choices), 1, VARIANTS_MAX):
+            yield Group(group.source, list(chosen), group.seal)
+
+    def choose(self, group: Group) -> None:
+        """A seal has decided: these are the source's own."""
+        self.entries[: len(group.entries)] = group.entries
+
+    def forget_seal(self, seal: Seal) -> None:
+        self.seals.remove(seal)
+
     def drop(self, count: int) -> None:
         """The first ``count`` entries are applied, and so are the seals that cover nothing else."""
         last = self.entries[count - 1]
+        for entry in self.entries[:count]:
+            self.alternatives.pop((entry.epoch, entry.sequence), None)
         del self.entries[:count]
         self.seals = [seal for seal in self.seals if (seal.epoch, seal.size) > (last.epoch, last.sequence + 1)]
 
     def clear(self) -> None:
         self.entries.clear()
         self.seals.clear()
+        self.alternatives.clear()
         self.held_at = None
 
 

@@ -19,8 +19,9 @@ from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.apply import Group, VerifiedGroup, verify
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal, decode_header, decode_record, encode_record
-from jilnode.kernel.errors import Breach, CommitFailed, Parked
+from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
+from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED, SourceState
 from jilnode.kernel.system import EVIDENCE, MARKS, PENDING, Evidence, Mark, PendingRecord
 from jilnode.kernel.writer import READ_ONLY, Writer
@@ -33,6 +34,7 @@ logger = logging.getLogger("jilnode.replicator")
 MARK_PREFIX = "bus/"
 RECORDS_PER_RECEIVE = 4096
 OWN_HEADERS_KEPT = 10_000
+SEALS_MAX = 4096
 POSITION_INTERVAL_US = 1_000_000
 
 
@@ -81,11 +83,6 @@ class Replicator:
             for key, image in images.items()
             if image is not None and key.startswith(MARK_PREFIX) and isinstance(image.row, Mark)
         }
-
-    def waiting(self, source: str) -> int:
-        """Entries of a source that came and could not be applied yet."""
-        feed = self._feeds.get(source)
-        return 0 if feed is None else len(feed.entries)
 
     async def run(self) -> None:
         self._written = self.stored_positions()
@@ -139,13 +136,13 @@ class Replicator:
         epoch, size = (0, 0) if known is None else (known.epoch, known.size)
         if isinstance(item, Seal):
             if (item.epoch, item.size) > (epoch, size):
-                feed.seals = [*[seal for seal in feed.seals if (seal.epoch, seal.size) < (item.epoch, item.size)], item]
+                others = [seal for seal in feed.seals if seal != item]
+                feed.seals = sorted([*others, item], key=lambda seal: (seal.epoch, seal.size))[:SEALS_MAX]
+            else:
+                await self._compare_seal(source, item, record)
             return
         wanted = feed.next_position(epoch, size)
         where = (item.epoch, item.sequence)
-        if source == self._engine.source and where >= wanted and self._writer.writable:
-            await self._fork(source, None, item, record)
-            return
         if where == wanted or where == (wanted[0] + 1, 0):
             if feed.held_at is None:
                 feed.held_at = self._receipt
@@ -155,9 +152,11 @@ class Replicator:
                 breach = Breach("no_seal", "a commit's worth of entries came without a seal")
                 await self._suspend(source, breach, record)
         elif where < wanted:
-            await self._compare(source, feed, item, record)
+            await self._compare(feed, item, record)
         elif not self._redelivered(lane, source):
-            await self._suspend(source, Breach("gap", f"entry {where} where {wanted} belongs"), record)
+            # Somebody's invention, or the bus lost what lies between: the source can't be blamed for either.
+            self._set_status(source, PARKED, "gap", f"entry {where} came where {wanted} belongs")
+            await self._dead_letter(record, Unproven("gap", f"entry {where} where {wanted} belongs"))
 
     def _redelivered(self, lane: Lane, source: str) -> bool:
         """A gap in a lane that keeps order accuses the source; in one that may lose or reorder records, reading goes
@@ -180,23 +179,41 @@ class Replicator:
         # If the stored position did not bring it, it was lost before that was stored.
         self._bus.rewind(lane, None if again else self._written.get(lane))
 
-    async def _compare(self, source: str, feed: Feed, entry: Entry, record: Record) -> None:
-        """An entry that is here already: a duplicate, or the other half of a fork."""
+    async def _compare(self, feed: Feed, entry: Entry, record: Record) -> None:
+        """An entry whose number is taken: a duplicate, or somebody's invention. Only a signature can tell who lied."""
         where = (entry.epoch, entry.sequence)
-        if source == self._engine.source and self._recent.get(where) == entry.header:
+        if feed.source == self._engine.source and self._recent.get(where) == entry.header:
             return
         waiting = [item for item in feed.entries if (item.epoch, item.sequence) == where]
-        here = waiting or await self._store.journal(source, entry.epoch, entry.sequence, 1)
+        if waiting:
+            if waiting[0] != entry:
+                feed.offer(entry)
+            return
+        here = await self._store.journal(feed.source, entry.epoch, entry.sequence, 1)
         if here and here[0].header != entry.header:
-            await self._fork(source, here[0], entry, record)
+            await self._dead_letter(record, Unproven("fork", f"another entry {where} of {feed.source}, not sealed"))
 
-    async def _fork(self, source: str, here: Entry | None, entry: Entry, record: Record) -> None:
-        breach = Breach("fork", f"two entries {entry.epoch}/{entry.sequence} of {source}")
+    async def _compare_seal(self, source: str, seal: Seal, record: Record) -> None:
+        """Two seals of one size with different roots, both by the source's key: a fork, and the proof of it."""
+        stored = await self._store.seals(source, seal.epoch, seal.size - 1, 1)
+        known = self._engine.sources.get(source)
+        if not stored or known is None or stored[0].size != seal.size or stored[0].note == seal.note:
+            return
+        here, there = parse_seal(stored[0].note), parse_seal(seal.note)
+        try:
+            verify_seal(there, origin_of(self._network, source, seal.epoch), [known.public_key])
+        except Breach as breach:
+            await self._dead_letter(record, breach)
+            return
+        if here.root != there.root:
+            await self._fork(source, stored[0].note.encode(), record, f"two seals of {source} of size {seal.size}")
+
+    async def _fork(self, source: str, here: bytes, record: Record, detail: str) -> None:
         if source == self._engine.source:
-            # Our own name on an entry that we did not write: a thief of the key, or a twin restored from a copy.
-            self._engine.alarms.append(breach.detail)
-            self._writer.state, self._writer.reason = READ_ONLY, f"{breach.detail}: somebody else wrote as this node"
-        await self._suspend(source, breach, record, other=b"" if here is None else encode_record(here))
+            # Signed by our own key, and not by us: a thief, or a twin restored from a copy.
+            self._engine.alarms.append(detail)
+            self._writer.state, self._writer.reason = READ_ONLY, f"{detail}: somebody else writes as this node"
+        await self._suspend(source, Breach("fork", detail), record, other=here)
 
     # Applying
 
@@ -225,8 +242,8 @@ class Replicator:
                 self._set_status(feed.source, FOLLOWING, "", "")
             if error is None:
                 break
-            if not merged:
-                await self._refuse(feed, error)
+            if not merged and await self._refuse(feed, error):
+                return await self._apply_feed(feed) or applied
         if not feed.entries:
             feed.held_at = None
         return applied
@@ -243,6 +260,11 @@ class Replicator:
             except (Breach, Parked) as refused:
                 error = refused
                 break
+            if source == self._engine.source and self._writer.writable:
+                await self._fork(
+                    source, b"", _record_of(group.seal), f"entries of {source} that this node did not write"
+                )
+                return 0, None
             if projected is None:
                 projected = SourceState(source)
             projected.epoch, projected.frontier = verified.epoch, verified.frontier.copy()
@@ -261,7 +283,10 @@ class Replicator:
             applied += len(verified.entries)
         return applied, error
 
-    async def _refuse(self, feed: Feed, error: Exception) -> None:
+    async def _refuse(self, feed: Feed, error: Exception) -> bool:
+        """What becomes of a feed whose first group was refused. Whether trying again makes sense."""
+        if isinstance(error, Unproven):
+            return await self._settle(feed, error)
         if isinstance(error, Breach) and error.code == "seal_missing" and not self._bus.ordered:
             for lane in self._source_lanes.get(feed.source, ()):
                 self._rewind(lane, feed)
@@ -270,6 +295,25 @@ class Replicator:
             await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
         elif isinstance(error, Parked):
             self._set_status(feed.source, PARKED, error.code, error.detail)
+        return False
+
+    async def _settle(self, feed: Feed, error: Unproven) -> bool:
+        """The seal does not fit the entries. Among those that came under the same numbers, the ones that it fits are
+        the source's own; when there are none, the seal is put aside, and the entries wait for another."""
+        group = feed.groups(False)[0]
+        known = self._engine.sources.get(feed.source)
+        for variant in feed.variants(group):
+            try:
+                verify(variant, known, self._network, self._trusted, self._engine.registry)
+            except Unproven:
+                continue
+            except (Breach, Parked):
+                pass
+            feed.choose(variant)
+            return True
+        feed.forget_seal(group.seal)
+        await self._dead_letter(_record_of(group.seal), error)
+        return bool(feed.seals)
 
     def _set_status(self, source: str, status: str, code: str, detail: str) -> None:
         state = self._engine.sources.get(source)

@@ -41,7 +41,3 @@ class OwnHead:
         for lane, end in ends.items():
             while not self._bus.reached(lane, self._replicator.received.get(lane, positions.get(lane)), end):
                 await self._replicator.progressed.wait()
-        while unsealed := self._replicator.waiting(self._source):
-            # Sealed nowhere that we can see: writing now could fork. The one who has their seal must be heard first.
-            logger.error("the bus has entries of this node without their seal", extra={"fields": {"count": unsealed}})
-            await self._replicator.progressed.wait()

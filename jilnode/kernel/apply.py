@@ -20,7 +20,7 @@ from jilnode.kernel.entry import (
     parse_time,
     section_hash,
 )
-from jilnode.kernel.errors import Breach, Parked, Rejected
+from jilnode.kernel.errors import Breach, Parked, Rejected, Unproven
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
@@ -86,12 +86,15 @@ def verify(
     source = group.source
     first = group.entries[0]
     starts = first.sequence == 0 and (known is None or known.size == 0 or first.epoch != known.epoch)
+    if starts and known is not None and known.size:
+        _check_signed(group, Frontier(), known.public_key, origin_of(network, source, first.epoch))
     if starts:
         frontier, public_key, zone, epoch = _begin(first, known, network, source, trusted)
     elif known is None or known.size == 0:
         raise Parked("not_started", f"{source} is not known here yet; its entry {first.sequence} has to wait")
     else:
         frontier, public_key, zone, epoch = known.frontier.copy(), known.public_key, known.zone, known.epoch
+    _check_signed(group, frontier.copy(), public_key, origin_of(network, source, epoch))
     signers = [public_key]
     verified: list[Verified] = []
     for entry in group.entries:
@@ -101,15 +104,25 @@ def verify(
         frontier.append(leaf_hash(entry.header))
         verified.append(item)
         if item.header.type == ROTATION_EVENT:
-            new_key = bytes.fromhex(_source_row(item).public_key)
-            signers = [public_key, new_key]
+            signers = [public_key, bytes.fromhex(_source_row(item).public_key)]
         elif item.header.type == TICK_EVENT:
             _tick_row(item)
-    checkpoint = parse_seal(group.seal.note)
-    verify_seal(checkpoint, origin_of(network, source, epoch), signers)
-    if checkpoint.size != frontier.size or checkpoint.root != frontier.root():
-        raise Breach("bad_seal", f"the seal of size {checkpoint.size} does not cover these {frontier.size} entries")
+    if len(signers) > 1:
+        verify_seal(parse_seal(group.seal.note), origin_of(network, source, epoch), signers)
     return VerifiedGroup(group, verified, frontier, signers[-1], zone, epoch)
+
+
+def _check_signed(group: Group, frontier: Frontier, public_key: bytes, origin: str) -> None:
+    """First of all: did the source sign these very headers? Until that is sure, nothing can be held against it."""
+    for entry in group.entries:
+        frontier.append(leaf_hash(entry.header))
+    try:
+        checkpoint = parse_seal(group.seal.note)
+        verify_seal(checkpoint, origin, [public_key])
+    except Breach as breach:
+        raise Unproven(breach.code, breach.detail) from None
+    if checkpoint.size != frontier.size or checkpoint.root != frontier.root():
+        raise Unproven("bad_seal", f"the seal of size {checkpoint.size} does not cover these {frontier.size} entries")
 
 
 def _begin(
@@ -118,17 +131,17 @@ def _begin(
     """Genesis: of a source that the trust file names, or of the next epoch of one that is known."""
     header = _header(first)
     if header.type != "kernel.genesis" or header.sequence != 0 or header.network != network:
-        raise Breach("bad_genesis", f"entry 0 of {source} is no genesis of network {network}")
+        raise Unproven("bad_genesis", f"entry 0 of {source} is no genesis of network {network}")
     item = Verified(first, header, _rows(first, header), 0)
     row = _source_row(item)
     if row.network != network or header.source_id != source:
-        raise Breach("forged_source", f"the genesis names {row.network}/{header.source_id}, not {network}/{source}")
+        raise Unproven("forged_source", f"the genesis names {row.network}/{header.source_id}, not {network}/{source}")
     if known is None or known.size == 0:
         wanted = trusted.get(source)
         if wanted is None:
             raise Parked("untrusted", f"the trust file does not name {source}")
         if leaf_hash(first.header).hex() != wanted:
-            raise Breach("bad_genesis", f"the genesis of {source} is not the one that the trust file names")
+            raise Unproven("bad_genesis", f"the genesis of {source} is not the one that the trust file names")
         return Frontier(), bytes.fromhex(row.public_key), row.zone, first.epoch
     if first.epoch != known.epoch + 1 or row.previous is None or row.previous[0] != known.epoch:
         raise Breach("bad_genesis", f"epoch {first.epoch} of {source} does not follow epoch {known.epoch}")
@@ -159,16 +172,16 @@ def _header(entry: Entry) -> Header:
 
 def _rows(entry: Entry, header: Header) -> list[RowRecord]:
     if set(entry.sections) != set(header.sections) or not set(entry.sections) <= set(SECTION_NAMES):
-        raise Breach("bad_section", "the sections are not those that the header names")
-    if sum(map(len, entry.sections.values())) > EVENT_BYTES_MAX:
-        raise Breach("oversized", "the sections exceed one event")
+        raise Unproven("bad_section", "the sections are not those that the header names")
     found: list[RowRecord] = []
     for name in sorted(entry.sections):
         data = entry.sections[name]
         reference = header.sections[name]
         if reference.length != len(data) or reference.hash != section_hash(data):
-            raise Breach("bad_section", f"section {name} is not the one that the header hashed")
+            raise Unproven("bad_section", f"section {name} is not the one that the header hashed")
         try:
+            if len(data) > EVENT_BYTES_MAX:
+                raise Breach("oversized", "a section exceeds one event")
             data.decode()
             guard_json(data)
             rows = decode_section(data)

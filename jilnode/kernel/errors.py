@@ -3,6 +3,7 @@
 Exception
   Rejected          the world asked for something it can't have: becomes an RFC 9457 problem
   Breach            a foreign entry breaks a rule: its source is suspended, with evidence
+    Unproven        ... but its source did not sign it: refused, and nobody is accused
   Parked            a foreign entry rests on something not here yet: its source waits, nobody is accused
   CommitFailed      the store says: nothing of this batch is durable
   CommitUnknown     the store can't say; the writer must find out before it does anything else
@@ -24,6 +25,7 @@ __all__ = (
     "Missing",
     "Parked",
     "Rejected",
+    "Unproven",
     "WrongDatabase",
 )
 
@@ -73,6 +75,11 @@ class Breach(Exception):
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+
+
+class Unproven(Breach):
+    """What was sent in a source's name is wrong, but the source did not sign it: anybody who can write to the bus could
+    have sent it. It is refused and kept as evidence; nobody is accused, and the source is followed on."""
 
 
 class Parked(Exception):

@@ -79,6 +79,11 @@ class Kernel:
         self._task = asyncio.get_running_loop().create_task(self.writer.run())
         return self._task
 
+    def head(self, source: str) -> tuple[int, int]:
+        """(epoch, size) of what is applied of a source."""
+        state = self.engine.sources.get(source)
+        return (0, 0) if state is None else (state.epoch, state.size)
+
     def allow_writes(self) -> None:
         self.writer.state, self.writer.reason = WRITABLE, ""
         self.writer.wake()

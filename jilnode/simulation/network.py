@@ -6,7 +6,7 @@ rewinds, so in the end everything arrives.
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jilnode.events.bus import BusDown, Lane, Record
 from jilnode.events.record import SEAL_KIND
@@ -61,7 +61,9 @@ class SimulatedBus:
     name = "simulated"
     ordered = False
 
-    def __init__(self, network: Network, node: str) -> None:
+    def __init__(self, network: Network, node: str, known: Callable[[str], tuple[int, int]]) -> None:
+        """``known`` tells how far the node has a source: since records may be dropped, a position proves nothing."""
+        self._known = known
         self._network = network
         self._node = node
         self._positions: dict[Lane, int] = {}
@@ -122,10 +124,14 @@ class SimulatedBus:
         if self._node in self._network.cut_off:
             return None
         lane = f"sim/{source}"
-        return {lane: str(len(self._network.lanes.get(lane, ())))}
+        entries = [record for record in self._network.lanes.get(lane, ()) if record.kind != SEAL_KIND]
+        heads = [(entry.epoch, entry.sequence + 1) for entry in (decode_record(record.value) for record in entries)]
+        epoch, size = max(heads, default=(0, 0))
+        return {lane: f"{epoch}/{size}"}
 
     def reached(self, lane: Lane, position: str | None, end: str) -> bool:
-        return int(position or 0) >= int(end)
+        epoch, size = map(int, end.split("/"))
+        return self._known(lane.removeprefix("sim/")) >= (epoch, size)
 
     async def dead_letter(self, record: Record, reason: str) -> None:
         return None

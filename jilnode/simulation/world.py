@@ -123,7 +123,7 @@ class SimulatedNode:
             (entry,) = await store.journal(self.source, 0, 0, 1)
             world.trusted[self.source] = leaf_hash(entry.header).hex()
         kernel.run()
-        bus = SimulatedBus(world.network, self.source)
+        bus = SimulatedBus(world.network, self.source, lambda source: kernel.head(source))
         relay = Relay(kernel.writer, store, bus)
         self.replicator = Replicator(kernel.writer, store, bus, "dev", world.trusted)
         own_head = OwnHead(bus, self.replicator, self.source)

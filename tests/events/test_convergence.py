@@ -8,11 +8,13 @@ import pytest
 from jilnode.events.bus import Bus, Record
 from jilnode.events.kafka import KafkaBus
 from jilnode.events.memory import MemoryBroker, MemoryBus
-from jilnode.events.record import record_of_entry
+from jilnode.events.record import record_of_entry, records_of
 from jilnode.kernel.entry import Entry
-from jilnode.stores.memory import MemoryStore
-from tests.kit.follower import BusNode, converged
+from jilnode.kernel.system import EVIDENCE
 from jilnode.simulation.ledger import MODULE, POTS, REPLIES, Ask, Fill, Move
+from jilnode.stores.memory import MemoryStore
+from tests.kernel.test_hostile import Liar
+from tests.kit.follower import BusNode, converged
 from tests.kit.node import TestNode
 from tests.kit.wait import eventually
 
@@ -101,13 +103,13 @@ async def test_a_restarted_follower_resumes(make_bus):
         await asyncio.gather(one.close(), two.close())
 
 
-async def test_a_forged_record_suspends_its_source_and_nobody_else(make_bus):
-    one, two, three = await make_fleet(make_bus, "ch-zug-01", "sg-mas-01", "gb-lon-01")
+async def test_what_a_source_did_not_sign_changes_nothing_and_accuses_nobody(make_bus):
+    one, two = await make_fleet(make_bus, "ch-zug-01", "sg-mas-01")
     liar: Bus = make_bus()
     try:
         await one.node.run(Fill("a", 5))
-        await eventually(lambda: converged(one.node, three.node))
-        # After the newest entry, an entry in another's name that nobody sealed.
+        await eventually(lambda: converged(one.node, two.node))
+        # After the newest entry, an entry in another's name under a seal that says more than was signed.
         (entry,) = await one.node.store.journal(one.node.source, 0, one.node.engine.own.size - 1, 1)
         size = one.node.engine.own.size
         forged = Entry(
@@ -121,17 +123,60 @@ async def test_a_forged_record_suspends_its_source_and_nobody_else(make_bus):
         note = seal.note.replace(f"\n{size}\n", f"\n{size + 1}\n")
         await liar.start({})
         await liar.publish("ch-zug-01", [record_of_entry(forged), Record("jil.seal", "ch-zug-01", note.encode())])
+        await eventually(lambda: two.replicator.dead_letters == 1)
+        assert await two.node.writer.query(lambda view: view[POTS].get("a/ch-zug-01").amount) == 5
+        assert one.node.writer.writable, "a lie about this node must not stop it"
+        await one.node.run(Fill("a", 7))
+        await eventually(lambda: converged(one.node, two.node))
+        assert await two.node.writer.query(lambda view: view[POTS].get("a/ch-zug-01").amount) == 12
+        assert two.node.engine.sources["ch-zug-01"].status == "following"
+    finally:
+        await asyncio.gather(one.close(), two.close(), liar.close())
+
+
+async def test_a_lie_that_its_source_signed_suspends_it_and_nobody_else(make_bus):
+    one, two, three = await make_fleet(make_bus, "ch-zug-01", "sg-mas-01", "gb-lon-01")
+    liar: Bus = make_bus()
+    try:
+        await one.node.run(Fill("a", 5))
+        await eventually(lambda: converged(one.node, three.node))
+        one.stop_relay()
+        await one.node.run(Fill("a", 7))
+        lie = await Liar(one.node).group(
+            lambda rows: [(t, k, d.replace(b'"amount":12', b'"amount":13')) for t, k, d in rows]
+        )
+        await liar.start({})
+        await liar.publish("ch-zug-01", records_of(list(lie.entries), [lie.seal]))
 
         def suspended():
             state = three.node.engine.sources["ch-zug-01"]
-            return (state.status, state.code) == ("suspended", "bad_seal")
+            return (state.status, state.code) == ("suspended", "invariant.conserved")
 
         await eventually(suspended)
         assert await three.node.writer.query(lambda view: view[POTS].get("a/ch-zug-01").amount) == 5
         await two.node.run(Fill("b", 7))
         await eventually(lambda: converged(two.node, three.node))
+        evidence = await three.node.store.page(EVIDENCE, [("source", "ch-zug-01")])
+        assert [image.row.code for _, image in evidence.items] == ["invariant.conserved"]
     finally:
         await asyncio.gather(one.close(), two.close(), three.close(), liar.close())
+
+
+async def test_two_seals_of_one_size_are_a_fork_and_the_proof_of_it(make_bus):
+    one, two = await make_fleet(make_bus, "ch-zug-01", "sg-mas-01")
+    liar: Bus = make_bus()
+    try:
+        await one.node.run(Fill("a", 5))
+        await eventually(lambda: converged(one.node, two.node))
+        twin = await Liar(one.node).group(
+            lambda rows: [(t, k, d.replace(b'"amount":5', b'"amount":6')) for t, k, d in rows]
+        )
+        await liar.start({})
+        await liar.publish("ch-zug-01", records_of(list(twin.entries), [twin.seal]))
+        await eventually(lambda: two.node.engine.sources["ch-zug-01"].code == "fork")
+        await eventually(lambda: not one.node.writer.writable)
+    finally:
+        await asyncio.gather(one.close(), two.close(), liar.close())
 
 
 async def test_a_node_restored_from_an_old_copy_gets_its_tail_back_and_does_not_fork(make_bus):

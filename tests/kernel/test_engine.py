@@ -6,8 +6,8 @@ import pytest
 
 from jilnode.kernel.apply import Group
 from jilnode.kernel.errors import Breach, Parked, Rejected
-from jilnode.stores.memory import Fate, MemoryStore
 from jilnode.simulation.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
+from jilnode.stores.memory import Fate, MemoryStore
 from tests.kit.node import TestNode, running
 
 

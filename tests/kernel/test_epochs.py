@@ -6,8 +6,8 @@ import pytest
 
 from jilnode.kernel.errors import Breach, Parked
 from jilnode.kernel.seal import SealKey
-from jilnode.stores.memory import MemoryStore
 from jilnode.simulation.ledger import MODULE, POTS, Fill
+from jilnode.stores.memory import MemoryStore
 from tests.kit.node import TestNode, running
 
 NEW_KEY = SealKey.from_seed(hashlib.sha256(b"another").digest())

@@ -34,6 +34,10 @@ class BusNode:
         self._tasks.append(asyncio.create_task(self.relay.run()))
         return self
 
+    def stop_relay(self) -> None:
+        """From now on nobody hears what this node writes."""
+        self._tasks[-1].cancel()
+
     async def close(self) -> None:
         for task in self._tasks[1:]:
             task.cancel()
