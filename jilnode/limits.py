@@ -20,7 +20,7 @@ WRITER_FOREIGN_ENTRIES_MAX = 512
 """Foreign entries applied in one commit cycle: a bounded share, so that local callers are never starved."""
 WRITER_DEADLINES_MAX = 256
 WRITER_REACTIONS_MAX = 256
-COMMAND_RERUNS_MAX = 16
+COMMAND_RERUNS_MAX = 256
 """How often one command may be undone and run again because a row that it needs was not in memory."""
 TICK_INTERVAL_S = 30
 TICK_ENTRIES_MAX = 1000
@@ -51,6 +51,9 @@ STREAM_CLIENTS_MAX = 256
 STREAM_QUEUE_MAX = 1024
 
 # Following other nodes
+PEER_RATE = 200
+PEER_BURST = 400
+"""Requests a second, and at once, that nodes behind one address may make of each other."""
 REPLICATOR_QUEUE_MAX = 4096
 """Entries of one source waiting for their seal: a commit's worth; more than that without a seal is a breach."""
 PENDING_PER_SOURCE_MAX = 100_000

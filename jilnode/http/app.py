@@ -33,11 +33,13 @@ from jilnode.http.stream_route import STREAM_OPERATION, STREAM_PATH, STREAM_SCOP
 from jilnode.http.visible import Seer
 from jilnode.http.write_route import WriteRoute
 from jilnode.kernel.errors import Rejected
+from jilnode.limits import PEER_BURST, PEER_RATE
 from jilnode.module import Module
 
 __all__ = ("AppParts", "NodeApp", "build_app")
 
 _log = logging.getLogger(__name__)
+PEER_PREFIX = "/v1/peer/"
 _METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -84,6 +86,7 @@ class NodeApp(Litestar):
         self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)
         self._limited = parts.metrics.counter("jil_http_rate_limited_total", "Requests refused by the rate limit")
+        self._peer_limiter = RateLimiter(PEER_RATE, PEER_BURST)
         self._routed = 0
         self._fast: dict[str, FastRoute] = {}
         self._document = b""
@@ -104,6 +107,8 @@ class NodeApp(Litestar):
             await super().__call__(scope, receive, send)
             return
         limiter = self.parts.rate_limiter
+        if limiter is not None and scope["path"].startswith(PEER_PREFIX):
+            limiter = self._peer_limiter
         if limiter is not None:
             try:
                 limiter.take(self._addresses.client(peer_of(scope), scope["headers"]))

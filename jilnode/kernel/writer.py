@@ -118,6 +118,8 @@ class Writer:
         self._local: deque[_Local] = deque()
         self._wants: list[tuple[Wanted, asyncio.Future[None]]] = []
         self._waiting: list[_Call] = []
+        self._in_hand: list[_Call | ForeignGroup | _Local] = []
+        """What this cycle took from the queues: whatever ends the task, they must hear of it."""
         self._wake = asyncio.Event()
         self._stopping = False
         self._rotation: tuple[SealKey, asyncio.Future[None]] | None = None
@@ -264,6 +266,7 @@ class Writer:
                 future.set_result(None)
         self._wants.clear()
         calls, groups, locals_ = self._take(now)
+        self._in_hand = [*calls, *groups, *locals_]
         await self._prefetch(calls, groups)
         started = engine.clock.monotonic_us()
         answers: list[tuple[_Call, Answer | Rejected]] = []
@@ -276,9 +279,10 @@ class Writer:
                 outcome = refusal
             answers.append((call, outcome))
         applied = [group for group in groups if await self._apply(group)]
+        reacted = False
         if self.writable:
             await self._run_due(now)
-            await self._run_reactions(now)
+            reacted = await self._run_reactions(now)
         done_local = [item for item in locals_ if await self._write_local(item)]
         rotation = self._rotation
         if self.writable and rotation is not None:
@@ -317,7 +321,7 @@ class Writer:
                 rotation[1].set_result(None)
             else:
                 rotation[1].set_exception(failure)
-        if applied and self._waiting and failure is None:
+        if (applied or reacted) and self._waiting and failure is None:
             self._calls.extendleft(reversed(self._waiting))
             self._waiting.clear()
 
@@ -454,14 +458,18 @@ class Writer:
                     if isinstance(outcome, Rejected) or queue.moments.get(key, now + 1) <= now:
                         queue.postpone(key, now + RETRY_US)
 
-    async def _run_reactions(self, now: int) -> None:
+    async def _run_reactions(self, now: int) -> bool:
+        """Whether there was anything to answer: what callers wait for may have come with it."""
+        reacted = False
         for reaction, key in self.obligations.due(now, WRITER_REACTIONS_MAX):
             if await self._answered(reaction, key):
                 self.obligations.close(reaction, key)
                 continue
+            reacted = True
             outcome = await self._internal(reaction.table, key, reaction.command)
             if isinstance(outcome, Rejected) or not await self._answered(reaction, key):
                 self.obligations.postpone(reaction, key, now)
+        return reacted
 
     async def _answered(self, reaction: Reaction, key: str) -> bool:
         caches = self.engine.caches
@@ -584,12 +592,9 @@ class Writer:
 
     def _fail_everybody(self) -> None:
         stopped = Rejected("not_writable", self.reason, status=503, retry_after_s=1)
-        for call in (*self._calls, *self._waiting):
-            if not call.future.done():
-                call.future.set_exception(stopped)
-        for future in (*(group.future for group in self._foreign), *(item.future for item in self._local)):
-            if not future.done():
-                future.set_exception(CommitFailed(self.reason))
+        for item in (*self._in_hand, *self._calls, *self._waiting, *self._foreign, *self._local):
+            if not item.future.done():
+                item.future.set_exception(stopped if isinstance(item, _Call) else CommitFailed(self.reason))
         for _, future in self._wants:
             if not future.done():
                 future.set_exception(stopped)

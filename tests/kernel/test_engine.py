@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from jilnode.kernel.apply import Group
-from jilnode.kernel.errors import Breach, Parked, Rejected
+from jilnode.kernel.errors import Breach, LockLost, Parked, Rejected
 from jilnode.simulation.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
 from jilnode.stores.memory import Fate, MemoryStore
 from tests.kit.node import TestNode, running
@@ -208,3 +208,15 @@ async def test_a_second_try_in_a_lost_batch_is_no_answer():
         tries = await asyncio.gather(*[node.run(Fill("a", 5), key="k") for _ in range(2)], return_exceptions=True)
         assert [str(error).partition(":")[0] for error in tries] == ["commit_failed", "commit_failed"]
         assert not (await node.run(Fill("a", 5), key="k")).replayed
+
+
+async def test_who_waits_when_the_lock_is_lost_is_told():
+    node = TestNode(modules=[MODULE])
+    await node.start()
+    await node.run(Fill("a", 5))
+    thief = MemoryStore(node.disk)
+    await thief.open(node.source, tuple(node.engine.registry.tables.values()))
+    with pytest.raises(Rejected, match="not_writable"):
+        await asyncio.wait_for(node.run(Fill("a", 5)), 5)
+    with pytest.raises(LockLost):
+        await node.close()
