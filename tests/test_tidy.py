@@ -101,7 +101,14 @@ def test_no_file_grows_without_end():
 
 
 def test_every_folder_explains_itself():
-    for folder in ("jilnode/kernel", "jilnode/stores", "jilnode/events", "jilnode/http", "services/wallet"):
+    for folder in (
+        "jilnode/kernel",
+        "jilnode/stores",
+        "jilnode/events",
+        "jilnode/http",
+        "jilnode/simulation",
+        "services/wallet",
+    ):
         assert (ROOT / folder / "README.md").exists(), folder
 
 
