@@ -94,14 +94,14 @@ def verify(
         raise Parked("not_started", f"{source} is not known here yet; its entry {first.sequence} has to wait")
     else:
         frontier, public_key, zone, epoch = known.frontier.copy(), known.public_key, known.zone, known.epoch
-    _check_signed(group, frontier.copy(), public_key, origin_of(network, source, epoch))
+    first_sequence = frontier.size
+    _check_signed(group, frontier, public_key, origin_of(network, source, epoch))
     signers = [public_key]
     verified: list[Verified] = []
-    for entry in group.entries:
+    for sequence, entry in enumerate(group.entries, first_sequence):
         if verified and verified[-1].header.type in LAST_EVENTS:
             raise Breach("seal_missing", f"{verified[-1].header.type} must be the last entry of its commit")
-        item = _verify_entry(entry, source, network, epoch, frontier.size, registry)
-        frontier.append(leaf_hash(entry.header))
+        item = _verify_entry(entry, source, network, epoch, sequence, registry)
         verified.append(item)
         if item.header.type == ROTATION_EVENT:
             signers = [public_key, bytes.fromhex(_source_row(item).public_key)]
@@ -113,7 +113,10 @@ def verify(
 
 
 def _check_signed(group: Group, frontier: Frontier, public_key: bytes, origin: str) -> None:
-    """First of all: did the source sign these very headers? Until that is sure, nothing can be held against it."""
+    """First of all: did the source sign these very headers? Until that is sure, nothing can be held against it.
+
+    Leaves ``frontier`` as it is after the group.
+    """
     for entry in group.entries:
         frontier.append(leaf_hash(entry.header))
     try:

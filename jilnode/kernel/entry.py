@@ -7,6 +7,7 @@ receives an entry keeps, hashes and forwards the bytes that came.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -240,8 +241,13 @@ def parse_time(text: str) -> int:
     """Microseconds of a timestamp in the one accepted form. Raises ``ValueError``."""
     if len(text) != 27 or text[19] != "." or text[26] != "Z":
         raise ValueError(f"not a timestamp: {text!r}")
-    moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1_000_000 + int(text[20:26])
+    return _second_of(text[:19]) * 1_000_000 + int(text[20:26])
+
+
+@lru_cache(maxsize=64)
+def _second_of(text: str) -> int:
+    """Entries that follow each other share it, and parsing a date costs more than hashing the entry."""
+    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
 def rows_of(entry: Entry) -> list[tuple[str, str, bytes | None]]:
