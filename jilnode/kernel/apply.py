@@ -244,7 +244,7 @@ def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful
             if not engine.caches[table].knows(row.key):
                 wanted.rows.setdefault(table, set()).add(row.key)
         for source, epoch, sequence, _ in item.header.cause or ():
-            if (source, epoch, sequence) not in engine.causes:
+            if (source, epoch, sequence) not in engine.recorder.causes:
                 wanted.entries.add((source, epoch, sequence))
 
 
@@ -295,7 +295,7 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
         if table.module not in header.schema:
             raise Breach("bad_header", f"the schema does not name module {table.module}")
         before, after = _apply_row(engine, table, source, item, row, careful)
-        changes.setdefault(row.table, []).append(RowChange(row.key, before, after))
+        changes.setdefault(row.table, []).append((row.key, before, after))
     if header.type == TICK_EVENT:
         state.tick_us = item.time_us
         state.tick_size = header.sequence + 1
@@ -303,10 +303,10 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
         raise Breach("foreign_row", "only genesis and key rotation change a source's row")
     checks = engine.registry.checks(header.schema)
     if checks:
-        causes = engine.cause_rows(header.cause or ())
+        causes = engine.recorder.cause_rows(header.cause or ())
         change = Change(source, header.type, header.actor or "", item.time_us, changes, causes, header.evidence)
         for invariant in checks:
-            problem = invariant.check(change)
+            problem = invariant.judge(change)
             if problem is not None:
                 raise Breach(f"invariant.{invariant.name}", problem)
     state.time_us = item.time_us
@@ -352,13 +352,13 @@ def _check_causes(engine: "Engine", item: Verified) -> None:
         known = engine.sources.get(source)
         if known is None or (known.epoch, known.size) <= (epoch, sequence):
             raise Parked("cause_not_applied", f"rests on {source}/{epoch}/{sequence}, which is not applied here yet")
-        if leaf_hash(engine.cause_entry(source, epoch, sequence).header).hex() != leaf:
+        if leaf_hash(engine.recorder.cause_entry(source, epoch, sequence).header).hex() != leaf:
             raise Breach("false_cause", f"{source}/{epoch}/{sequence} is another entry than the one it names")
 
 
 def _check_digest(engine: "Engine", state: SourceState, item: Verified) -> None:
     """A tick's digest is of the rows just before it. A difference is an alarm between honest nodes, not a proof."""
-    engine.fold_digests()
+    engine.digests.fold()
     if f"{state.digest:064x}" != _tick_row(item).digest and not state.drift:
         state.drift = True
         engine.alarms.append(f"drift: the rows of {state.source} here are not those that it has")

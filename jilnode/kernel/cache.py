@@ -12,7 +12,7 @@ from typing import Any
 
 from jilnode.kernel.errors import Missing
 from jilnode.kernel.indexes import DeadlineQueue, EqualityBuckets, OrderedQueues, Totals
-from jilnode.kernel.ports import Wanted
+from jilnode.kernel.ports import Commit, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex, Table
 
@@ -102,6 +102,31 @@ class TableCache:
                 mine = new is not None and new.owner == self.source
                 for queue in self.deadlines.values():
                     queue.replace(key, None, new_row if mine else None)
+
+    def fill(self, commit: Commit) -> None:
+        """Adds what the batch changed in this table, each row once."""
+        table, images = self.spec, self.images
+        columns_of = table.columns
+        writes: list[RowWrite] = []
+        updates: list[RowWrite] = []
+        deletes: list[str] = []
+        for key, before in self.before.items():
+            image = images[key]
+            if image is None:
+                if before is not None:
+                    deletes.append(key)
+            elif image is not before:
+                columns = columns_of(image.row)
+                same = before is not None and columns_of(before.row) == columns
+                (updates if same else writes).append(
+                    RowWrite(key, image.owner, image.epoch, image.sequence, image.doc, columns)
+                )
+        if writes:
+            (commit.inserts if table.write_once else commit.writes)[table] = writes
+        if updates:
+            commit.updates[table] = updates
+        if deletes:
+            commit.deletes[table] = deletes
 
     def provide(self, found: dict[str, Image | None]) -> None:
         """Rows from the database. One that is here already is newer, and stays."""

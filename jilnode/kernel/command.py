@@ -8,7 +8,7 @@ later, by any node that has the event.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,8 +73,7 @@ class Reaction:
     command: Callable[[str, Any], msgspec.Struct]
 
 
-@dataclass(slots=True)
-class Submission:
+class Submission(msgspec.Struct):
     """One command on its way to the writer."""
 
     command: msgspec.Struct
@@ -83,5 +82,5 @@ class Submission:
     key_hash: bytes | None = None
     body_hash: bytes | None = None
     traceparent: str | None = None
-    expected_etag: Mapping[Touch, tuple[str, int, int]] = field(default_factory=dict)
+    expected_etag: Mapping[Touch, tuple[str, int, int]] | None = None
     """``If-Match``: the images that these rows must still have."""

@@ -6,33 +6,25 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 ``provide`` was given what is missing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jilnode.kernel.cache import TableCache
-from jilnode.kernel.command import Command, Submission
-from jilnode.kernel.digest import row_mark
+from jilnode.kernel.command import Command, Submission, Touch
+from jilnode.kernel.digests import Digests
 from jilnode.kernel.entry import (
-    CauseReference,
-    CommandReference,
     Entry,
     EntryRows,
-    Header,
     Outcome,
     Seal,
-    SectionReference,
     decision_hash,
-    encode_header,
-    encode_section,
-    format_time,
-    rows_of,
-    section_hash,
 )
-from jilnode.kernel.errors import InvariantBroken, Missing, Parked, Rejected
-from jilnode.kernel.invariants import Change, RowChange
+from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer, KnownKeys
-from jilnode.kernel.ports import Clock, Commit, Entropy, Loaded, RowWrite, Wanted, ZoneReview
+from jilnode.kernel.ports import Clock, Commit, Entropy, Loaded, Wanted, ZoneReview
+from jilnode.kernel.recorder import Recorder
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image, decode_row, encode_row
+from jilnode.kernel.rows import encode_row
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import Change as LoggedChange
@@ -52,12 +44,7 @@ from jilnode.kernel.system import (
     Tick,
 )
 from jilnode.kernel.table import Table
-from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import (
-    CAUSES_PER_ENTRY_MAX,
-    EVENT_BYTES_MAX,
-    HEADER_BYTES_MAX,
-    SEARCHABLE_BYTES_MAX,
     TICK_ENTRIES_MAX,
     TICK_INTERVAL_S,
 )
@@ -99,17 +86,16 @@ class Engine:
         self.state = State(source, self.caches)
         self.sources: dict[str, SourceState] = {}
         self.keys = KnownKeys(source, registry)
-        self.causes: dict[tuple[str, int, int], Entry | None] = {}
-        """Entries looked up because events of this batch rest on them."""
         self.commit_number = 0
         self.alarms: list[str] = []
-        self._entries: list[Entry] = []
         self._seals: list[Seal] = []
         self._saved: dict[str, SourceState | None] = {}
-        self._counted: dict[tuple[TableCache, str], Image | None] = {}
         self._new_key: SealKey | None = None
         self._facts = zones.facts()
-        self._event_random = int.from_bytes(entropy.bytes(8), "big") >> 2
+        self.recorder = Recorder(
+            network=network, source=source, registry=registry, state=self.state, entropy=entropy, alarms=self.alarms
+        )
+        self.digests = Digests(self.caches, self.sources)
 
     # What others of the kernel use
 
@@ -146,7 +132,7 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Whether the batch has anything to commit."""
-        return bool(self._entries or self._seals or self._saved or self.keys.changed) or any(
+        return bool(self.recorder.entries or self._seals or self._saved or self.keys.changed) or any(
             cache.before for cache in self.caches.values()
         )
 
@@ -174,17 +160,16 @@ class Engine:
             self.tick_us,
         )
         try:
-            for (table, key), etag in submission.expected_etag.items():
-                image = self.caches[table].get(key)
-                if image is None or (image.owner, image.epoch, image.sequence) != etag:
-                    raise Rejected("precondition_failed", "somebody else changed the row meanwhile", status=412)
+            if submission.expected_etag:
+                self._check_etags(submission.expected_etag)
             outcome, refusal = self._review(spec, context, submission)
             if refusal is None:
                 spec.handler(state, context, submission.command)
-            event = spec.event if refusal is None else f"{spec.event.partition('.')[0]}.command.refused"
-            status = spec.status if refusal is None else refusal.status
-            rows = self._finish(event, status, submission, time_us, outcome)
-            reply = spec.reply(rows) if refusal is None else None
+                rows = self._record(spec.event, spec.status, submission, time_us, outcome)
+                reply = spec.reply(rows)
+            else:
+                refused = f"{spec.event.partition('.')[0]}.command.refused"
+                self._record(refused, refusal.status, submission, time_us, outcome)
         except Rejected as rejected:
             state.undo()
             if submission.key_hash is not None and rejected.final:
@@ -197,6 +182,21 @@ class Engine:
         if refusal is not None:
             raise refusal
         return Answer(spec.status, reply, self.source, own.epoch, own.size - 1)
+
+    def _check_etags(self, expected: Mapping[Touch, tuple[str, int, int]]) -> None:
+        for (table, key), etag in expected.items():
+            image = self.caches[table].get(key)
+            if image is None or (image.owner, image.epoch, image.sequence) != etag:
+                raise Rejected("precondition_failed", "somebody else changed the row meanwhile", status=412)
+
+    def _record(
+        self, event: str, status: int, submission: Submission, time_us: int, outcome: Outcome | None
+    ) -> EntryRows:
+        own = self.touch_source(self.source) if self.state.log else self.own
+        rows, entry = self.recorder.record(own, event, status, submission, time_us, outcome)
+        if entry is not None and entry.key_hash is not None:
+            self.keys.remember(entry.key_hash, entry)
+        return rows
 
     def _review(
         self, spec: Command, context: Context, submission: Submission
@@ -219,145 +219,11 @@ class Engine:
         self.state[REFUSALS].insert(key, Refusal(verdict.code, verdict.detail, spec.event))
         return outcome, Rejected(verdict.code, verdict.detail, status=403)
 
-    def _finish(
-        self, event: str, status: int, submission: Submission, time_us: int, outcome: Outcome | None
-    ) -> EntryRows:
-        """Makes the entry of what a handler changed. A command that changed nothing makes none."""
-        changed = self._changed()
-        rows: dict[str, list[tuple[str, Any]]] = {}
-        changes: dict[str, list[RowChange]] = {}
-        sections: dict[str, list[tuple[str, str, bytes | None]]] = {}
-        for name, key, cache, before in changed:
-            table = cache.spec
-            image = cache.images[key]
-            if image is None:
-                doc, row = None, None
-            else:
-                row = image.row
-                doc = encode_row(row)
-                if table.searchable:
-                    _check_searchable(table, row)
-                cache.images[key] = Image(row, image.owner, image.epoch, image.sequence, doc)
-                rows.setdefault(name, []).append((key, row))
-            if not table.local:
-                changes.setdefault(name, []).append(RowChange(key, None if before is None else before.row, row))
-                sections.setdefault(table.section, []).append((name, key, doc))
-        if changes:
-            schema = self.registry.schema(frozenset(name.partition(".")[0] for name in changes))
-            causes = tuple(self._cause(*cause) for cause in self.state.causes)
-            change = Change(self.source, event, submission.actor, time_us, changes, self.cause_rows(causes))
-            for invariant in self.registry.checks(schema):
-                problem = invariant.check(change)
-                if problem is not None:
-                    self.alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")
-                    raise InvariantBroken(invariant.name, problem)
-            self._append(event, status, submission, time_us, outcome, causes, schema, sections)
-        return EntryRows(self.source, event, rows)
-
-    def _changed(self) -> list[tuple[str, str, TableCache, Image | None]]:
-        """(table, key, cache, image before this command) of every row it changed, sorted by (table, key)."""
-        log = self.state.log
-        if len(log) == 1:
-            cache, key, before = log[0]
-            return [(cache.spec.name, key, cache, before)]
-        first: dict[tuple[str, str], tuple[TableCache, Image | None]] = {}
-        for cache, key, before in log:
-            first.setdefault((cache.spec.name, key), (cache, before))
-        return [
-            (name, key, cache, before)
-            for (name, key), (cache, before) in sorted(first.items())
-            if cache.images[key] is not before
-        ]
-
-    def _cause(self, source: str, epoch: int, sequence: int) -> CauseReference:
-        return (source, epoch, sequence, leaf_hash(self.cause_entry(source, epoch, sequence).header).hex())
-
-    def cause_entry(self, source: str, epoch: int, sequence: int) -> Entry:
-        """An entry that is applied here: of this batch, or looked up for it. Raises ``Missing``."""
-        where = (source, epoch, sequence)
-        entry = self.causes.get(where)
-        if entry is None:
-            for entry in reversed(self._entries):
-                if (entry.source, entry.epoch, entry.sequence) == where:
-                    break
-            else:
-                if where in self.causes:
-                    raise Parked("cause_not_applied", f"{source}/{epoch}/{sequence} is not in the journal")
-                raise Missing(Wanted(entries={where}))
-            self.causes[where] = entry
-        return entry
-
-    def cause_rows(self, causes: tuple[CauseReference, ...]) -> dict[str, dict[str, tuple[str, Any]]]:
-        """table -> key -> (owner, row) as the entries in ``causes`` wrote them."""
-        found: dict[str, dict[str, tuple[str, Any]]] = {}
-        for source, epoch, sequence, _ in causes:
-            entry = self.cause_entry(source, epoch, sequence)
-            for name, key, doc in rows_of(entry):
-                table = self.registry.tables.get(name)
-                if table is not None and doc is not None:
-                    found.setdefault(name, {})[key] = (source, decode_row(doc, table.row))
-        return found
-
-    def _append(
-        self,
-        event: str,
-        status: int,
-        submission: Submission,
-        time_us: int,
-        outcome: Outcome | None,
-        causes: tuple[CauseReference, ...],
-        schema: dict[str, int],
-        sections: dict[str, list[tuple[str, str, bytes | None]]],
-    ) -> None:
-        if len(causes) > CAUSES_PER_ENTRY_MAX:
-            raise Rejected("event_too_large", f"more than {CAUSES_PER_ENTRY_MAX} causes in one event", status=413)
-        own = self.touch_source(self.source)
-        encoded = {name: encode_section(self.entropy.bytes(32), rows) for name, rows in sections.items()}
-        command = None
-        if submission.key_hash is not None:
-            command = CommandReference(submission.key_hash.hex(), (submission.body_hash or b"").hex(), status)
-        header = encode_header(
-            Header(
-                self._event_id(time_us),
-                self.network,
-                self.source,
-                own.epoch,
-                own.size,
-                f"jil.{event.partition('.')[0]}",
-                event,
-                format_time(time_us),
-                submission.actor,
-                causes or None,
-                outcome,
-                command,
-                schema,
-                0,
-                {name: SectionReference(section_hash(encoded[name]), len(encoded[name])) for name in sorted(encoded)},
-                submission.traceparent,
-            )
-        )
-        if len(header) > HEADER_BYTES_MAX or sum(map(len, encoded.values())) > EVENT_BYTES_MAX:
-            raise Rejected("event_too_large", "the changes of one command exceed one event", status=413)
-        entry = Entry(self.source, own.epoch, own.size, header, encoded, submission.key_hash)
-        own.frontier.append(leaf_hash(header))
-        own.time_us = time_us
-        self._entries.append(entry)
-        if submission.key_hash is not None:
-            self.keys.remember(submission.key_hash, entry)
-
     def keep_before(self, log: list[LoggedChange]) -> None:
         """What this command changed first in the batch: its committed image, for readers and for ``abandon``."""
         for cache, key, before in log:
             if key not in cache.before:
                 cache.before[key] = before
-
-    def _event_id(self, time_us: int) -> str:
-        """UUIDv7 (RFC 9562): milliseconds, then a counter in the bits that may be random."""
-        ms = time_us // 1000
-        self._event_random = (self._event_random + 1) & ((1 << 62) - 1)
-        low = (0b10 << 62) | self._event_random
-        text = f"{ms:012x}7{(time_us % 1000) << 2:03x}{low:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     # The kernel's own entries
 
@@ -378,7 +244,7 @@ class Engine:
 
     def tick(self, time_us: int) -> None:
         """The last entry of a commit: the time, the state digest, and how far every other source is applied here."""
-        self.fold_digests()
+        self.digests.fold()
         own = self.touch_source(self.source)
         heads = {
             name: (other.epoch, other.size)
@@ -404,7 +270,7 @@ class Engine:
         own = self.own
         self.state.begin(own.epoch, own.size)
         self.state[table].put(key, row)
-        self._finish(event, 201, Submission(row, self.source), time_us, None)
+        self._record(event, 201, Submission(row, self.source), time_us, None)
         self.keep_before(self.state.log)
 
     def finish_local(self) -> None:
@@ -413,20 +279,20 @@ class Engine:
             assert cache.spec.local
             image = cache.images[key]
             if image is not None:
-                cache.images[key] = Image(image.row, self.source, 0, 0, encode_row(image.row))
+                image.doc = encode_row(image.row)
         self.keep_before(self.state.log)
 
     # The batch
 
     def add_foreign(self, entries: list[Entry], seal: Seal) -> None:
-        self._entries += entries
+        self.recorder.entries += entries
         self._seals.append(seal)
 
     def seal(self, now_us: int) -> Commit:
         """Ends the batch: digests, one seal when this node wrote, one head row for each source touched, coalesced
         rows."""
-        self.fold_digests(last_of_batch=True)
-        entries, seals = self._entries, self._seals
+        self.digests.fold(last_of_batch=True)
+        entries, seals = self.recorder.entries, self._seals
         if any(entry.source == self.source for entry in entries) and not any(
             seal.source == self.source for seal in seals
         ):
@@ -440,69 +306,15 @@ class Engine:
         self.state[MARKS].put(COMMIT_MARK, Mark(str(self.commit_number + 1)))
         self.finish_local()
         commit = Commit(entries, seals)
-        for table, cache in self.caches.items():
-            if not cache.before:
-                continue
-            writes: list[RowWrite] = []
-            deletes: list[str] = []
-            fields = table.searchable
-            for key, before in cache.before.items():
-                image = cache.images[key]
-                if image is None:
-                    if before is not None:
-                        deletes.append(key)
-                elif image is not before:
-                    row = image.row
-                    writes.append(
-                        RowWrite(
-                            key,
-                            image.owner,
-                            image.epoch,
-                            image.sequence,
-                            image.doc,
-                            tuple([getattr(row, field) for field in fields]),
-                        )
-                    )
-            if writes:
-                (commit.inserts if table.write_once else commit.writes)[table] = writes
-            if deletes:
-                commit.deletes[table] = deletes
+        for cache in self.caches.values():
+            if cache.before:
+                cache.fill(commit)
         self.keys.fill(commit, now_us)
         return commit
 
-    def fold_digests(self, *, last_of_batch: bool = False) -> None:
-        """Brings every source's digest up to the rows as they are now; called again, it counts only what changed
-        since."""
-        counted = self._counted
-        deltas: dict[str, int] = {}
-        for table, cache in self.caches.items():
-            before_of = cache.before
-            if table.local or not before_of:
-                continue
-            name, images = table.name, cache.images
-            for key, before in before_of.items():
-                last = counted.get((cache, key), before) if counted else before
-                image = images[key]
-                if image is last:
-                    continue
-                if last is not None:
-                    mark = row_mark(name, key, last.owner, last.epoch, last.sequence, last.doc)
-                    deltas[last.owner] = deltas.get(last.owner, 0) - mark
-                if image is not None:
-                    mark = row_mark(name, key, image.owner, image.epoch, image.sequence, image.doc)
-                    deltas[image.owner] = deltas.get(image.owner, 0) + mark
-        for owner, delta in deltas.items():
-            self.sources[owner].add_digest(delta)
-        if last_of_batch:
-            return
-        for cache in self.caches.values():
-            if not cache.spec.local:
-                for key in cache.before:
-                    counted[(cache, key)] = cache.images[key]
-
     def confirm(self) -> tuple[list[Entry], list[Seal]]:
         """The commit is durable. Returns what it added to the journal."""
-        entries, seals = self._entries, self._seals
+        entries, seals = self.recorder.entries, self._seals
         self.commit_number += 1
         if self._new_key is not None:
             self.key = self._new_key
@@ -529,12 +341,11 @@ class Engine:
         self._reset()
 
     def _reset(self) -> None:
-        self._entries = []
+        self.recorder.begin_batch()
+        self.digests.begin_batch()
         self._seals = []
         self._saved = {}
-        self._counted = {}
         self._new_key = None
-        self.causes.clear()
 
     # Loading
 
@@ -551,7 +362,7 @@ class Engine:
         for (table, group, value, amount), total in loaded.sums.items():
             self.caches[table].provide_total(group, value, amount, total)
         self.keys.provide(loaded.commands)
-        self.causes.update(loaded.entries)
+        self.recorder.causes.update(loaded.entries)
 
     def wanted(self, submission: Submission, wanted: Wanted) -> None:
         """Adds to ``wanted`` what the command is known to need and is not in memory."""
@@ -563,9 +374,3 @@ class Engine:
                 if not self.caches[table].knows(key):
                     wanted.rows.setdefault(table, set()).add(key)
 
-
-def _check_searchable(table: Table[Any], row: Any) -> None:
-    for field in table.searchable:
-        value = getattr(row, field)
-        if type(value) is str and len(value) * 4 > SEARCHABLE_BYTES_MAX and len(value.encode()) > SEARCHABLE_BYTES_MAX:
-            raise Rejected("value_too_long", f"{field} is longer than {SEARCHABLE_BYTES_MAX} bytes", field=f"/{field}")

@@ -193,8 +193,9 @@ class EntryRows:
 
     __slots__ = ("_rows", "source", "type")
 
-    def __init__(self, source: str, type: str, rows: Mapping[str, Sequence[tuple[str, Any]]]) -> None:
-        """``rows``: table name -> (key, row or undecoded document) in key order."""
+    def __init__(self, source: str, type: str, rows: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        """``rows``: table name -> tuples that begin with the key and end with the row, its undecoded document, or None
+        for a deleted row; in key order."""
         self.source = source
         self.type = type
         self._rows = rows
@@ -210,8 +211,9 @@ class EntryRows:
     def rows(self, table: Table[R]) -> list[tuple[str, R]]:
         """(key, row) of every row of ``table`` that this entry wrote, in key order."""
         return [
-            (key, decode_row(row, table.row) if type(row) is bytes else row)
-            for key, row in self._rows.get(table.name, ())
+            (change[0], decode_row(row, table.row) if type(row) is bytes else row)
+            for change in self._rows.get(table.name, ())
+            if (row := change[-1]) is not None
         ]
 
     def one(self, table: Table[R]) -> tuple[str, R]:
@@ -219,8 +221,9 @@ class EntryRows:
         return found
 
     def get(self, table: Table[R], key: str) -> R | None:
-        for row_key, row in self._rows.get(table.name, ()):
-            if row_key == key:
+        for change in self._rows.get(table.name, ()):
+            if change[0] == key:
+                row = change[-1]
                 return decode_row(row, table.row) if type(row) is bytes else row
         return None
 

@@ -4,9 +4,10 @@ An invariant is a pure function over one event. It never judges by another owner
 the event does not change (a replica may know them in another version), except through the causes that the event names.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.table import Table
@@ -16,12 +17,8 @@ __all__ = ("Change", "Invariant", "RowChange")
 R = TypeVar("R", bound=Owned | Local)
 
 
-class RowChange(NamedTuple):
-    """One row of an event: ``before`` is None for a new row, ``after`` is None for a deleted one."""
-
-    key: str
-    before: Any
-    after: Any
+RowChange = tuple[str, Any, Any]
+"""(key, before, after) of one row of an event: ``before`` is None for a new row, ``after`` for a deleted one."""
 
 
 class Change:
@@ -50,20 +47,32 @@ class Change:
     def rows(self, table: Table[Any]) -> Sequence[RowChange]:
         return self._rows.get(table.name, ())
 
+    def touches(self, names: Set[str]) -> bool:
+        """Whether a row of one of the tables of these names changes."""
+        return not self._rows.keys().isdisjoint(names)
+
     def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
         """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that
         row."""
         return self._causes.get(table.name, {}).get(key)
 
-    def tables(self) -> Iterator[str]:
-        return iter(self._rows)
-
 
 @dataclass(frozen=True, eq=False)
 class Invariant:
     """``check`` returns None when all is well, else what is wrong. ``versions`` are the module versions it holds for:
-    old ones stay in the code, so that a rolling upgrade never makes honest nodes accuse each other."""
+    old ones stay in the code, so that a rolling upgrade never makes honest nodes accuse each other. Where ``tables``
+    are given, only events that change a row of one of them are judged."""
 
     name: str
     versions: range
     check: Callable[[Change], str | None]
+    tables: tuple[Table[Any], ...] = ()
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset([table.name for table in self.tables])
+
+    def judge(self, change: Change) -> str | None:
+        if self.tables and not change.touches(self._names):
+            return None
+        return self.check(change)

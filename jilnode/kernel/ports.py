@@ -28,15 +28,17 @@ class RowWrite(NamedTuple):
 
 @dataclass(slots=True)
 class Commit:
-    """One transaction, all or nothing. Rows are coalesced: each (table, key) stands once, in ``writes`` or ``deletes``.
+    """One transaction, all or nothing. Rows are coalesced: each (table, key) stands once.
 
     ``inserts`` are rows of write-once tables: a key that is already there fails the commit with ``CommitFailed``. The
-    store keeps no document for them: it stays in the journal, at (owner, epoch, sequence).
+    store keeps no document for them: it stays in the journal, at (owner, epoch, sequence). ``updates`` are rows that
+    are in the database with the same ``columns``: no index changes. One that is not there fails the commit.
     """
 
     entries: list[Entry] = field(default_factory=list)
     seals: list[Seal] = field(default_factory=list)
     writes: dict[Table[Any], list[RowWrite]] = field(default_factory=dict)
+    updates: dict[Table[Any], list[RowWrite]] = field(default_factory=dict)
     inserts: dict[Table[Any], list[RowWrite]] = field(default_factory=dict)
     deletes: dict[Table[Any], list[str]] = field(default_factory=dict)
 

@@ -58,6 +58,7 @@ class Registry:
                 self.commands[command.type] = command
                 self.events[command.event] = command
         self._schemas: dict[frozenset[str], dict[str, int]] = {}
+        self._schemas_of_tables: dict[tuple[str, ...], dict[str, int]] = {}
         self._checks: dict[tuple[tuple[str, int], ...], tuple[Invariant, ...]] = {}
 
     def schema(self, modules: frozenset[str]) -> dict[str, int]:
@@ -65,6 +66,15 @@ class Registry:
         found = self._schemas.get(modules)
         if found is None:
             found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
+        return found
+
+    def schema_of_tables(self, tables: tuple[str, ...]) -> dict[str, int]:
+        """module -> version, for an entry of ours that changes these tables."""
+        found = self._schemas_of_tables.get(tables)
+        if found is None:
+            found = self._schemas_of_tables[tables] = self.schema(
+                frozenset(self.tables[name].module for name in tables)
+            )
         return found
 
     def checks(self, schema: Mapping[str, int]) -> tuple[Invariant, ...]:

@@ -5,6 +5,8 @@ A declaration is data. The kernel keeps the rows in memory (``kernel/tables.py``
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from jilnode.kernel.rows import Local, Owned
@@ -114,10 +116,18 @@ class Table(Generic[R]):
             fields = (index.group, index.amount) if isinstance(index, SumIndex) else (index.field,)
             assert set(fields) <= set(self.searchable), f"{self.name}.{index.name}: {fields} must be searchable"
 
-    @property
+    @cached_property
     def local(self) -> bool:
         return issubclass(self.row, Local)
 
-    @property
+    @cached_property
     def module(self) -> str:
         return self.name.partition(".")[0]
+
+    @cached_property
+    def columns(self) -> Callable[[Any], tuple[Any, ...]]:
+        """From a row to its searchable columns, in their order."""
+        if len(self.searchable) == 1:
+            only = attrgetter(*self.searchable)
+            return lambda row: (only(row),)
+        return attrgetter(*self.searchable) if self.searchable else lambda row: ()

@@ -131,6 +131,11 @@ class MemoryDisk:
             position = bisect_left(seals, seal.size, key=seal_size)
             if position < len(seals) and seals[position].size == seal.size:
                 raise CommitFailed(f"seal {seal.source}/{seal.epoch} {seal.size} is there already")
+        for table, updates in commit.updates.items():
+            rows = self.tables[table.name].rows
+            for row in updates:
+                if row.key not in rows:
+                    raise CommitFailed(f"{table.name} has no row {row.key} that could be changed")
         for table, inserts in commit.inserts.items():
             rows = self.tables[table.name].rows
             for row in inserts:
@@ -146,7 +151,7 @@ class MemoryDisk:
                 self.by_command.setdefault(entry.key_hash, []).append(entry)
         for seal in commit.seals:
             insort(self.seals.setdefault((seal.source, seal.epoch), []), seal, key=seal_size)
-        for changes in (commit.writes, commit.inserts):
+        for changes in (commit.writes, commit.updates, commit.inserts):
             for table, rows in changes.items():
                 put = self.tables[table.name].put
                 for row in rows:

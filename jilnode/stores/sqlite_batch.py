@@ -20,6 +20,11 @@ _SEAL = "insert into seal (source, epoch, size, note) values (?, ?, ?, ?)"
 class SqliteBatch:
     def __init__(self, shapes: Mapping[Table[Any], Shape]) -> None:
         self._upserts = {table: _upsert(shape) for table, shape in shapes.items() if shape.document}
+        self._updates = {
+            table: f"update {shape.sql_name} set owner = ?, epoch = ?, sequence = ?, doc = ? where key = ?"
+            for table, shape in shapes.items()
+            if shape.document
+        }
         self._inserts = {table: _insert(shape) for table, shape in shapes.items() if not shape.document}
         self._deletes = {table: f"delete from {shape.sql_name} where key = ?" for table, shape in shapes.items()}
 
@@ -38,6 +43,13 @@ class SqliteBatch:
                     for key, owner, epoch, sequence, doc, columns in writes
                 ],
             )
+        for table, updates in commit.updates.items():
+            changed = many(
+                self._updates[table],
+                [(owner, epoch, sequence, doc.decode(), key) for key, owner, epoch, sequence, doc, _ in updates],
+            ).rowcount
+            if changed != len(updates):
+                raise ValueError(f"{table.name} has only {changed} of {len(updates)} rows that are to be changed")
         for table, inserts in commit.inserts.items():
             many(
                 self._inserts[table],

@@ -183,7 +183,7 @@ class FakeWriter:
                 raise Rejected("idempotency_key_reused", "The key was used for another body.", status=409)
             before = known[1]
             return Answer(before.status, before.reply, before.source, before.epoch, before.sequence, replayed=True)
-        for touch, etag in submission.expected_etag.items():
+        for touch, etag in (submission.expected_etag or {}).items():
             self._expect(touch, etag)
         self.sequence += 1
         command = submission.command

@@ -1,0 +1,215 @@
+"""What a command changed becomes an entry: its rows are encoded once, judged by the invariants, hashed and appended."""
+
+from typing import Any
+
+from jilnode.kernel.cache import TableCache
+from jilnode.kernel.command import Submission
+from jilnode.kernel.entry import (
+    CauseReference,
+    CommandReference,
+    Entry,
+    EntryRows,
+    Header,
+    Outcome,
+    SectionReference,
+    encode_header,
+    encode_section,
+    format_time,
+    rows_of,
+    section_hash,
+)
+from jilnode.kernel.errors import InvariantBroken, Missing, Parked, Rejected
+from jilnode.kernel.invariants import Change, RowChange
+from jilnode.kernel.ports import Entropy, Wanted
+from jilnode.kernel.registry import Registry
+from jilnode.kernel.rows import Image, decode_row, encode_row
+from jilnode.kernel.sources import SourceState
+from jilnode.kernel.state import State
+from jilnode.kernel.table import Table
+from jilnode.kernel.tree import leaf_hash
+from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX, SEARCHABLE_BYTES_MAX
+
+__all__ = ("Recorder",)
+
+_UTF8_BYTES_MAX = 4
+"""Of one character."""
+
+
+class Recorder:
+    """Makes this node's entries. ``entries`` are those of the batch, foreign ones included, in journal order."""
+
+    def __init__(
+        self, *, network: str, source: str, registry: Registry, state: State, entropy: Entropy, alarms: list[str]
+    ) -> None:
+        self._network = network
+        self._source = source
+        self._registry = registry
+        self._state = state
+        self._entropy = entropy
+        self._alarms = alarms
+        self._topics: dict[str, str] = {}
+        self._event_random = int.from_bytes(entropy.bytes(8), "big") >> 2
+        self.entries: list[Entry] = []
+        self.causes: dict[tuple[str, int, int], Entry | None] = {}
+        """Entries looked up because events of this batch rest on them."""
+
+    def begin_batch(self) -> None:
+        self.entries = []
+        self.causes.clear()
+
+    def record(
+        self, own: SourceState, event: str, status: int, submission: Submission, time_us: int, outcome: Outcome | None
+    ) -> tuple[EntryRows, Entry | None]:
+        """Ends a command: appends the entry of what it changed to ``own``'s tree. One that changed no replicated row
+        makes no entry. Raises ``Rejected`` when the event is too large, ``InvariantBroken``."""
+        changes: dict[str, list[RowChange]] = {}
+        sections: dict[str, list[tuple[str, str, bytes | None]]] = {}
+        for name, key, cache, before in self._changed():
+            table = cache.spec
+            image = cache.images[key]
+            if image is None:
+                doc = row = None
+            else:
+                row = image.row
+                doc = image.doc = encode_row(row)
+                if table.searchable:
+                    _check_searchable(table, row)
+            if not table.local:
+                change = (key, None if before is None else before.row, row)
+                if name in changes:
+                    changes[name].append(change)
+                else:
+                    changes[name] = [change]
+                section = sections.get(table.section)
+                if section is None:
+                    section = sections[table.section] = []
+                section.append((name, key, doc))
+        entry = None
+        if changes:
+            schema = self._registry.schema_of_tables(tuple(changes))
+            causes = tuple([self._cause(*cause) for cause in self._state.causes])
+            change_seen = Change(self._source, event, submission.actor, time_us, changes, self.cause_rows(causes))
+            for invariant in self._registry.checks(schema):
+                problem = invariant.judge(change_seen)
+                if problem is not None:
+                    self._alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")
+                    raise InvariantBroken(invariant.name, problem)
+            entry = self._append(own, event, status, submission, time_us, outcome, causes, schema, sections)
+        return EntryRows(self._source, event, changes), entry
+
+    def _changed(self) -> list[tuple[str, str, TableCache, Image | None]]:
+        """(table, key, cache, image before this command) of every row it changed, sorted by (table, key)."""
+        log = self._state.log
+        if len(log) == 1:
+            cache, key, before = log[0]
+            return [(cache.spec.name, key, cache, before)]
+        first: dict[tuple[str, str], tuple[TableCache, Image | None]] = {}
+        for cache, key, before in log:
+            first.setdefault((cache.spec.name, key), (cache, before))
+        return [
+            (name, key, cache, before)
+            for (name, key), (cache, before) in sorted(first.items())
+            if cache.images[key] is not before
+        ]
+
+    def _cause(self, source: str, epoch: int, sequence: int) -> CauseReference:
+        return (source, epoch, sequence, leaf_hash(self.cause_entry(source, epoch, sequence).header).hex())
+
+    def cause_entry(self, source: str, epoch: int, sequence: int) -> Entry:
+        """An entry that is applied here: of this batch, or looked up for it. Raises ``Missing``, ``Parked``."""
+        where = (source, epoch, sequence)
+        entry = self.causes.get(where)
+        if entry is None:
+            for entry in reversed(self.entries):
+                if (entry.source, entry.epoch, entry.sequence) == where:
+                    break
+            else:
+                if where in self.causes:
+                    raise Parked("cause_not_applied", f"{source}/{epoch}/{sequence} is not in the journal")
+                raise Missing(Wanted(entries={where}))
+            self.causes[where] = entry
+        return entry
+
+    def cause_rows(self, causes: tuple[CauseReference, ...]) -> dict[str, dict[str, tuple[str, Any]]]:
+        """table -> key -> (owner, row) as the entries in ``causes`` wrote them."""
+        found: dict[str, dict[str, tuple[str, Any]]] = {}
+        for source, epoch, sequence, _ in causes:
+            entry = self.cause_entry(source, epoch, sequence)
+            for name, key, doc in rows_of(entry):
+                table = self._registry.tables.get(name)
+                if table is not None and doc is not None:
+                    found.setdefault(name, {})[key] = (source, decode_row(doc, table.row))
+        return found
+
+    def _append(
+        self,
+        own: SourceState,
+        event: str,
+        status: int,
+        submission: Submission,
+        time_us: int,
+        outcome: Outcome | None,
+        causes: tuple[CauseReference, ...],
+        schema: dict[str, int],
+        sections: dict[str, list[tuple[str, str, bytes | None]]],
+    ) -> Entry:
+        if len(causes) > CAUSES_PER_ENTRY_MAX:
+            raise Rejected("event_too_large", f"more than {CAUSES_PER_ENTRY_MAX} causes in one event", status=413)
+        encoded: dict[str, bytes] = {}
+        references: dict[str, SectionReference] = {}
+        length = 0
+        for name in sorted(sections):
+            data = encoded[name] = encode_section(self._entropy.bytes(32), sections[name])
+            references[name] = SectionReference(section_hash(data), len(data))
+            length += len(data)
+        key_hash = submission.key_hash
+        command = None
+        if key_hash is not None:
+            command = CommandReference(key_hash.hex(), (submission.body_hash or b"").hex(), status)
+        topic = self._topics.get(event)
+        if topic is None:
+            topic = self._topics[event] = f"jil.{event.partition('.')[0]}"
+        header = encode_header(
+            Header(
+                self._event_id(time_us),
+                self._network,
+                self._source,
+                own.epoch,
+                own.frontier.size,
+                topic,
+                event,
+                format_time(time_us),
+                submission.actor,
+                causes or None,
+                outcome,
+                command,
+                schema,
+                0,
+                references,
+                submission.traceparent,
+            )
+        )
+        if len(header) > HEADER_BYTES_MAX or length > EVENT_BYTES_MAX:
+            raise Rejected("event_too_large", "the changes of one command exceed one event", status=413)
+        entry = Entry(self._source, own.epoch, own.frontier.size, header, encoded, key_hash)
+        own.frontier.append(leaf_hash(header))
+        own.time_us = time_us
+        self.entries.append(entry)
+        return entry
+
+    def _event_id(self, time_us: int) -> str:
+        """UUIDv7 (RFC 9562): milliseconds, then microseconds and a counter in the bits that may be random."""
+        milliseconds, microseconds = divmod(time_us, 1000)
+        self._event_random = random = (self._event_random + 1) & ((1 << 62) - 1)
+        text = f"{milliseconds:012x}7{microseconds << 2:03x}{random | 1 << 63:016x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _check_searchable(table: Table[Any], row: Any) -> None:
+    for field, value in zip(table.searchable, table.columns(row), strict=True):
+        if (
+            type(value) is str
+            and len(value) * _UTF8_BYTES_MAX > SEARCHABLE_BYTES_MAX
+            and len(value.encode()) > SEARCHABLE_BYTES_MAX
+        ):
+            raise Rejected("value_too_long", f"{field} is longer than {SEARCHABLE_BYTES_MAX} bytes", field=f"/{field}")
