@@ -15,6 +15,7 @@ def register_metrics(metrics: Metrics, node: "Node") -> None:
     writer = node.writer
     engine = node.kernel.engine
     counts = writer.statistics
+    obligations = writer.chores.obligations
     gauge = metrics.gauge
     gauge("jil_writer_writable", "1 when this node takes writes", lambda: float(writer.writable))
     gauge("jil_writer_queue", "Commands that wait", lambda: writer.queue_length)
@@ -27,7 +28,7 @@ def register_metrics(metrics: Metrics, node: "Node") -> None:
     gauge("jil_writer_commit_seconds", "Time spent in commits since start", lambda: counts.commit_us / 1e6)
     gauge("jil_writer_decide_seconds", "Time spent deciding since start", lambda: counts.decide_us / 1e6)
     gauge("jil_foreign_entries", "Entries of other nodes applied since start", lambda: counts.foreign_entries)
-    gauge("jil_obligations_open", "Rows addressed to this node without an answer", lambda: len(writer.obligations))
+    gauge("jil_obligations_open", "Rows addressed to this node without an answer", lambda: len(obligations))
     gauge("jil_alarms", "Invariants broken, drifts, forks since start", lambda: len(engine.alarms))
     metrics.gauges(
         "jil_source_size",

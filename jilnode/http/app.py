@@ -1,4 +1,5 @@
-"""The app: one Litestar application made from the modules' declarations, and the fast path in front of its router."""
+"""The app: one Litestar application made from the modules' declarations, and the hot routes that a server may answer
+without it."""
 
 import asyncio
 import contextlib
@@ -16,10 +17,12 @@ from litestar.types import Message, Method
 from jilnode.http import trace
 from jilnode.http.assembly import check_modules, resource_of
 from jilnode.http.auth import Authenticator
+from jilnode.http.body import read_body
 from jilnode.http.clients import ClientAddresses
 from jilnode.http.events_stream import EventStream
 from jilnode.http.forward import Forwarder
-from jilnode.http.gate import Access, Admitted, FastRoute, Gate, Meters, Sent, peer_of, routed
+from jilnode.http.gate import Access, Admitted, Gate, Meters, Sent, peer_of, routed
+from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Metrics
 from jilnode.http.node_routes import node_routes
 from jilnode.http.openapi import openapi_document, template_of
@@ -31,7 +34,7 @@ from jilnode.http.rate_limit import RateLimiter, RateShare
 from jilnode.http.reply import Reply, send_reply
 from jilnode.http.stream_route import STREAM_OPERATION, STREAM_PATH, STREAM_SCOPE, StreamRoute
 from jilnode.http.visible import Seer
-from jilnode.http.write_route import WriteRoute
+from jilnode.http.write_route import Asked, WriteRoute
 from jilnode.kernel.errors import Rejected
 from jilnode.limits import PEER_BURST, PEER_RATE
 from jilnode.module import Module
@@ -61,7 +64,6 @@ class AppParts:
     rate_share: RateShare | None = None
     trusted_proxies: Sequence[str] = ()
     forwarder: Forwarder | None = None
-    fast_path: bool = True
     log_every: int = 0
     """One line in the log for every so many routed requests; 0 = none. Failures are always logged."""
     extra_handlers: Sequence[HTTPRouteHandler] = ()
@@ -71,8 +73,7 @@ class AppParts:
 
 
 class NodeApp(Litestar):
-    """Limits, measures and answers. A hot write is answered before the router is asked; everything else goes
-    through it.
+    """Limits, measures and answers. It serves every route; ``HttpServer`` answers the hot ones itself.
 
     ``stream`` must be closed first at shutdown (``HttpServer.stop`` does).
     """
@@ -88,7 +89,8 @@ class NodeApp(Litestar):
         self._limited = parts.metrics.counter("jil_http_rate_limited_total", "Requests refused by the rate limit")
         self._peer_limiter = RateLimiter(PEER_RATE, PEER_BURST)
         self._routed = 0
-        self._fast: dict[str, FastRoute] = {}
+        self.hot_routes: dict[bytes, HotRoute] = {}
+        """By request target: the server answers these without asking the app."""
         self._document = b""
         if self.stream is not None:
             stream = self.stream
@@ -116,10 +118,6 @@ class NodeApp(Litestar):
                 self._limited.add()
                 await send_reply(send, self.book.reply_to(rejected, trace.trace_id_of(scope["headers"])))
                 return
-        fast = self._fast.get(scope["path"])
-        if fast is not None and scope["method"] == fast.method:
-            await fast.serve(scope, receive, send)
-            return
         await self._serve_routed(scope, receive, send)
 
     async def _serve_routed(self, scope: Any, receive: Any, send: Any) -> None:
@@ -177,8 +175,10 @@ class NodeApp(Litestar):
         for module in parts.modules:
             for write in module.writes:
                 write_route = WriteRoute(write, parts.writer, resource_of(module, write))
-                if write.hot and parts.fast_path:
-                    self._fast[write.path] = FastRoute(self._gate, write_route, self._meters)
+                if write.hot:
+                    meter = self._meters.of(write.method, write.path)
+                    hot = HotRoute(self._gate, write_route, meter, parts.rate_limiter, self._limited)
+                    self.hot_routes[hot.target] = hot
                 handlers.append(self._write_handler(write_route))
             for query in module.queries:
                 query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us, parts.ticks)
@@ -204,11 +204,10 @@ class NodeApp(Litestar):
         async def answer(request: Request[Any, Any, Any], admitted: Admitted, values: dict[str, str]) -> Reply:
             principal, headers = admitted
             assert principal is not None
+            body = await read_body(request.receive, headers.get(b"content-length"))
+            asked = Asked(request.scope["path"], request.scope["query_string"], body)
             return await self._gate.answer(
-                request.scope,
-                request.receive,
-                headers,
-                lambda receive: write_route.answer(request.scope, receive, principal, headers, values),
+                request.scope, headers, body, lambda: write_route.answer(asked, principal, headers, values)
             )
 
         write = write_route.write
@@ -219,10 +218,7 @@ class NodeApp(Litestar):
             principal, headers = admitted
             assert principal is not None
             return await self._gate.answer(
-                request.scope,
-                request.receive,
-                headers,
-                lambda _: query_route.answer(request.scope, principal, headers, values),
+                request.scope, headers, b"", lambda: query_route.answer(request.scope, principal, headers, values)
             )
 
         return routed("GET", query_route.query.path, query_route.query.scope, answer)

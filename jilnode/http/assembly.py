@@ -32,7 +32,12 @@ def check_modules(modules: Iterable[Module]) -> None:
                 raise AssemblyError(f"{place}: a path begins with /v1/")
             if not route.scope or any(character in route.scope for character in ' "\\'):
                 raise AssemblyError(f"{place}: every route needs a scope, of one word")
-            _check_write(place, route) if isinstance(route, Write) else _check_query(place, route)
+            if not isinstance(route, Write):
+                _check_query(place, route)
+                continue
+            if route.hot and (route.split is not None or path_names(route.path) or resource_of(module, route)):
+                raise AssemblyError(f"{place}: a hot route is one command, with no path parameters and no ETag")
+            _check_write(place, route)
 
 
 def resource_of(module: Module, write: Write) -> Query | None:
@@ -49,8 +54,6 @@ def _check_write(place: str, write: Write) -> None:
     if (write.split is None) != (write.join is None):
         raise AssemblyError(f"{place}: split and join go together")
     names = path_names(write.path)
-    if write.hot and names:
-        raise AssemblyError(f"{place}: a hot route has no path parameters")
     if names and write.command is None:
         raise AssemblyError(f"{place}: path parameters {names} go nowhere without a command function")
     info = msgspec.inspect.type_info(write.body)

@@ -11,7 +11,7 @@ from jilnode.kernel.errors import Rejected
 from jilnode.kernel.rows import guard_json
 from jilnode.limits import BODY_BYTES_MAX
 
-__all__ = ("check_json", "decode", "pointer_of", "read_body")
+__all__ = ("check_json", "decode", "pointer_of", "read_body", "too_large")
 
 _AT = re.compile(r"^(.*?)(?: - at `(key in )?\$(.*?)`)?$", re.DOTALL)
 _NAMED_FIELD = re.compile(r"(?:missing required|contains unknown) field `(.*)`")
@@ -30,7 +30,7 @@ def check_json(content_type: bytes | None) -> None:
 async def read_body(receive: Receive, content_length: bytes | None) -> bytes:
     """Raises ``Rejected`` (413). How long it may take is the server's business: it sees every byte come in."""
     if content_length is not None and int(content_length) > BODY_BYTES_MAX:
-        raise _too_large()
+        raise too_large()
     message = await receive()
     if message["type"] != "http.request":
         raise _gone()
@@ -47,10 +47,10 @@ async def read_body(receive: Receive, content_length: bytes | None) -> bytes:
             pieces.append(message["body"])
             size += len(message["body"])
             if size > BODY_BYTES_MAX:
-                raise _too_large()
+                raise too_large()
         body = b"".join(pieces)
     if len(body) > BODY_BYTES_MAX:
-        raise _too_large()
+        raise too_large()
     return body
 
 
@@ -59,7 +59,7 @@ def _gone() -> Rejected:
     return Rejected("request_timeout", "The client went away before its request was whole.", status=408)
 
 
-def _too_large() -> HttpRejected:
+def too_large() -> HttpRejected:
     # The rest of the body is not wanted, so the connection can't be used again.
     return HttpRejected(
         "body_too_large", f"At most {BODY_BYTES_MAX} bytes.", status=413, headers=[(b"connection", b"close")]

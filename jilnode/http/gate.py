@@ -1,8 +1,5 @@
-"""What every request passes: authentication, forwarding, problems, measurement. The fast path and the routed one
-share it.
-"""
+"""What every request passes: authentication, forwarding, problems, measurement. Hot and routed requests share it."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +9,6 @@ from litestar.handlers import HTTPRouteHandler, route
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from jilnode.http import trace
 from jilnode.http.auth import PUBLIC, Authenticator, Principal
 from jilnode.http.clients import ClientAddresses
 from jilnode.http.forward import HOP_HEADER, Forwarder
@@ -20,15 +16,11 @@ from jilnode.http.metrics import Metrics
 from jilnode.http.parameters import router_path, whole_segments
 from jilnode.http.problems import ProblemBook
 from jilnode.http.reply import Reply, send_reply
-from jilnode.http.write_route import WriteRoute
 from jilnode.kernel.errors import Rejected
 
-__all__ = ("Access", "Admitted", "FastRoute", "Gate", "Meters", "RoutedAnswer", "Sent", "peer_of", "routed")
+__all__ = ("Access", "Admitted", "Gate", "Meters", "RouteMeter", "RoutedAnswer", "Sent", "peer_of", "routed")
 
-_NO_PARAMETERS: dict[str, str] = {}
 _MISDIRECTED = 421
-
-AnswerRequest = Callable[[Receive], Awaitable[Reply]]
 
 
 def peer_of(scope: HTTPScope) -> str:
@@ -74,78 +66,48 @@ class Meters:
         return meter
 
 
-class _Recorder:
-    """Passes a body on and keeps it, for a node that may have to forward it."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.body = b""
-
-    async def __call__(self) -> Any:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self.body += message["body"]
-        return message
-
-
 class Gate:
+    """Passes requests on to the owner of their rows, where forwarding is on."""
+
     def __init__(
         self, authenticator: Authenticator, book: ProblemBook, addresses: ClientAddresses, forwarder: Forwarder | None
     ) -> None:
         self.authenticator = authenticator
         self.book = book
-        self._addresses = addresses
+        self.addresses = addresses
         self._forwarder = forwarder
 
-    async def answer(
-        self, scope: HTTPScope, receive: Receive, headers: dict[bytes, bytes], run: AnswerRequest
-    ) -> Reply:
-        """The reply of ``run``; or the owner's, when the rows are another node's and forwarding is on.
+    def owner_address(self, rejected: Rejected, headers: dict[bytes, bytes]) -> str | None:
+        """Where a refused request is to be passed on to; None: nowhere."""
+        if self._forwarder is None or rejected.status != _MISDIRECTED or HOP_HEADER in headers:
+            return None
+        address = rejected.extra.get("address")
+        # A batch of which something is done here must not be done again there.
+        if not isinstance(address, str) or rejected.extra.get("chunks_done", 0):
+            return None
+        return address
 
-        Raises ``Rejected``.
-        """
-        if self._forwarder is None:
-            return await run(receive)
-        recorder = _Recorder(receive)
+    async def forward(
+        self, address: str, method: str, target: bytes, headers: dict[bytes, bytes], body: bytes, client: str
+    ) -> Reply:
+        """The owner's reply. Raises ``Rejected``."""
+        assert self._forwarder is not None
+        return await self._forwarder.forward(address, method, target, headers, body, client)
+
+    async def answer(
+        self, scope: HTTPScope, headers: dict[bytes, bytes], body: bytes, run: Callable[[], Awaitable[Reply]]
+    ) -> Reply:
+        """The reply of ``run``; or the owner's. Raises ``Rejected``."""
         try:
-            return await run(recorder)
+            return await run()
         except Rejected as rejected:
-            address = rejected.extra.get("address")
-            # A batch of which something is done here must not be done again there.
-            partly_done = rejected.extra.get("chunks_done", 0)
-            if rejected.status != _MISDIRECTED or not isinstance(address, str) or partly_done or HOP_HEADER in headers:
+            address = self.owner_address(rejected, headers)
+            if address is None:
                 raise
             query = scope["query_string"]
             target = scope["raw_path"].partition(b"?")[0] + (b"?" + query if query else b"")
-            client = self._addresses.client(peer_of(scope), scope["headers"])
-            return await self._forwarder.forward(address, scope["method"], target, headers, recorder.body, client)
-
-
-class FastRoute:
-    """A hot write without the framework: the same gate, the same ``WriteRoute``."""
-
-    def __init__(self, gate: Gate, write_route: WriteRoute, meters: Meters) -> None:
-        self.method = write_route.write.method
-        self._gate = gate
-        self._route = write_route
-        self._principal = gate.authenticator.principal
-        self._meter = meters.of(self.method, write_route.write.path)
-
-    async def serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        try:
-            headers = dict(scope["headers"])
-            principal = self._principal(headers.get(b"authorization"), self._route.scope)
-            reply = await self._gate.answer(
-                scope,
-                receive,
-                headers,
-                lambda recorded: self._route.answer(scope, recorded, principal, headers, _NO_PARAMETERS),
-            )
-        except Exception as error:
-            reply = self._gate.book.reply_to(error, trace.trace_id_of(scope["headers"]))
-        await send_reply(send, reply)
-        self._meter.observe(reply.status, time.perf_counter() - started)
+            client = self.addresses.client(peer_of(scope), scope["headers"])
+            return await self.forward(address, scope["method"], target, headers, body, client)
 
 
 class Admitted(NamedTuple):

@@ -4,15 +4,17 @@ It overrides uvicorn's own callbacks, so uvicorn's minor version is pinned and t
 to this.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from jilnode.http.hot_protocol import HotProtocol
+from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Counter, Metrics
-from jilnode.http.problems import CORE_PROBLEMS
+from jilnode.http.problems import CORE_PROBLEMS, ProblemBook
 from jilnode.http.trace import new_trace_id
 from jilnode.limits import REQUEST_HEADER_BYTES_MAX
 
@@ -24,7 +26,7 @@ _TITLES = {kind.code: (kind.status or 500, kind.title) for kind in CORE_PROBLEMS
 @dataclass(frozen=True)
 class Bounds:
     """Seconds and numbers. ``request_s`` is for headers and body together, ``idle_s`` for a connection between
-    requests.
+    requests, ``linger_s`` for reading away what still comes of a request that is answered already.
     """
 
     connections: int = 4096
@@ -32,9 +34,12 @@ class Bounds:
     header_s: float = 10
     request_s: float = 30
     idle_s: float = 75
+    linger_s: float = 2
 
 
-def bounded_protocol(bounds: Bounds, metrics: Metrics) -> type[HttpToolsProtocol]:
+def bounded_protocol(
+    bounds: Bounds, metrics: Metrics, hot_routes: Mapping[bytes, HotRoute], problem_book: ProblemBook
+) -> type[HotProtocol]:
     """The class that uvicorn makes one of for every connection."""
     refused = {
         code: metrics.counter("jil_http_connections_refused_total", "Connections ended by a bound", reason=code)
@@ -44,11 +49,13 @@ def bounded_protocol(bounds: Bounds, metrics: Metrics) -> type[HttpToolsProtocol
     class Bounded(_BoundedProtocol):
         _bounds = bounds
         _refused = refused
+        routes = hot_routes
+        book = problem_book
 
     return Bounded
 
 
-class _BoundedProtocol(HttpToolsProtocol):
+class _BoundedProtocol(HotProtocol):
     _bounds: Bounds
     _refused: dict[str, Counter]
     _waiting_since = 0.0
@@ -105,6 +112,12 @@ class _BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         if not self._waiting_since:
+            if self.idle_since and now - self.idle_since > self._bounds.idle_s:
+                self.transport.close()
+            return
+        if self.answered_early:
+            if now - self._waiting_since > self._bounds.linger_s:
+                self.transport.close()
             return
         allowed_s = self._bounds.header_s if self._in_headers else self._bounds.request_s
         if now - self._waiting_since > allowed_s:

@@ -51,7 +51,7 @@ class HttpServer:
         self._config = uvicorn.Config(
             app,
             # Handed over as a bound socket: uvicorn ends the process when it can't bind.
-            http=bounded_protocol(self._bounds, app.parts.metrics),
+            http=bounded_protocol(self._bounds, app.parts.metrics, app.hot_routes, app.book),
             ws="none",
             # The app's background work is entered in ``start``, so that its failure is an exception there.
             lifespan="off",

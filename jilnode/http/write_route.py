@@ -3,14 +3,13 @@
 import asyncio
 import re
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from litestar.types import Receive, Scope
 
 from jilnode.http import trace
 from jilnode.http.auth import Principal
-from jilnode.http.body import check_json, decode, read_body
+from jilnode.http.body import check_json, decode
 from jilnode.http.etags import etag_of, expected
 from jilnode.http.parameters import ParameterReader, path_names
 from jilnode.http.ports import AnswerView, WriterPort
@@ -20,7 +19,7 @@ from jilnode.kernel.errors import Rejected
 from jilnode.limits import IDEMPOTENCY_KEY_CHARS_MAX
 from jilnode.module import Query, Write
 
-__all__ = ("WriteRoute",)
+__all__ = ("Asked", "WriteRoute")
 
 _KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % IDEMPOTENCY_KEY_CHARS_MAX)
 _FINALITY = (b"jil-finality", b"local")
@@ -29,9 +28,17 @@ _REPLAYED = (b"idempotency-replayed", b"true")
 _encode = msgspec.json.Encoder().encode
 
 
+class Asked(NamedTuple):
+    """What of a request is not in its headers. ``path`` is decoded, ``query`` is not."""
+
+    path: str
+    query: bytes
+    body: bytes
+
+
 class WriteRoute:
-    """Made once for each ``Write``; ``answer`` is the whole way of a request, on the fast path and behind the
-    framework alike.
+    """Made once for each ``Write``. ``answer`` is the whole way of a request behind the framework; a hot write takes
+    the same steps (``submission``, ``submit``, ``reply``) without it.
 
     ``resource`` is the query at the same path, if it declares an ETag: then ``If-Match`` is about that row.
     """
@@ -47,55 +54,63 @@ class WriteRoute:
         self._resource = resource
         self._resource_reader = ParameterReader(resource.params) if resource is not None else None
 
-    async def answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        principal: Principal,
-        headers: dict[bytes, bytes],
-        parameters: dict[str, str],
-    ) -> Reply:
-        """Raises ``Rejected``."""
+    def submission(
+        self, asked: Asked, principal: Principal, headers: dict[bytes, bytes], parameters: dict[str, str]
+    ) -> Submission:
+        """What the request asks for, with its key. Raises ``Rejected``."""
         key = headers.get(b"idempotency-key")
         if key is None:
             raise Rejected("idempotency_key_required", "Send Idempotency-Key: <your id of this request>.", status=400)
         if _KEY.fullmatch(key) is None:
             raise Rejected("idempotency_key_invalid", "1 to 255 visible ASCII characters.", status=400)
         check_json(headers.get(b"content-type"))
-        if scope["query_string"]:
+        if asked.query:
             raise Rejected("bad_request", "This address takes no query.", status=400)
-        body = await read_body(receive, headers.get(b"content-length"))
-        value = decode(self._decoder, body)
-
+        value = decode(self._decoder, asked.body)
         body_hash = self._body_prefix.copy()
         if not self._fixed_path:
-            body_hash = sha256(self._method + b"\x00" + scope["path"].encode() + b"\x00")
-        body_hash.update(body)
-        submission = Submission(
-            command=value,
-            actor=principal.subject,
-            scopes=principal.scopes,
-            body_hash=body_hash.digest(),
-            traceparent=trace.accepted(headers.get(b"traceparent")),
+            body_hash = sha256(self._method + b"\x00" + asked.path.encode() + b"\x00")
+        body_hash.update(asked.body)
+        expected_etag = None
+        if b"if-match" in headers:
+            if self._resource is None:
+                raise Rejected("precondition_failed", "What is at this address has no ETag.", status=412)
+            expected_etag = {self._touch(parameters): expected(headers[b"if-match"])}
+        if self.write.command is not None and self.write.split is None:
+            value = self.write.command(parameters, value)
+        traceparent = headers.get(b"traceparent")
+        return Submission(
+            value,
+            principal.subject,
+            principal.scopes,
+            _key_hash(principal, key),
+            body_hash.digest(),
+            None if traceparent is None else trace.accepted(traceparent),
+            expected_etag,
         )
-        touch = None
-        if self._resource is not None:
-            touch = self._touch(parameters)
-            if b"if-match" in headers:
-                submission.expected_etag = {touch: expected(headers[b"if-match"])}
-        elif b"if-match" in headers:
-            raise Rejected("precondition_failed", "What is at this address has no ETag.", status=412)
 
+    def submit(self, submission: Submission) -> "asyncio.Future[AnswerView]":
+        """Of a write that is one command. Raises ``Rejected``."""
+        return self._writer.submit_nowait(submission)
+
+    def reply(self, answer: AnswerView) -> Reply:
+        return Reply(answer.status, _headers_of(answer), _encode(answer.reply))
+
+    async def answer(
+        self, asked: Asked, principal: Principal, headers: dict[bytes, bytes], parameters: dict[str, str]
+    ) -> Reply:
+        """Raises ``Rejected``."""
+        submission = self.submission(asked, principal, headers, parameters)
         if self.write.split is not None:
-            return await self._answer_chunks(submission, principal, key, self.write.split(value), parameters)
-        if self.write.command is not None:
-            submission.command = self.write.command(parameters, value)
-        submission.key_hash = _key_hash(principal, key)
-        answer = await self._writer.submit_nowait(submission)
-        reply_headers = _headers_of(answer)
-        if touch is not None:
-            await self._add_etag(reply_headers, touch, answer)
-        return Reply(answer.status, reply_headers, _encode(answer.reply))
+            key = headers[b"idempotency-key"]
+            return await self._answer_chunks(
+                submission, principal, key, self.write.split(submission.command), parameters
+            )
+        answer = await self.submit(submission)
+        reply = self.reply(answer)
+        if self._resource is not None:
+            await self._add_etag(reply.headers, self._touch(parameters), answer)
+        return reply
 
     async def _answer_chunks(
         self, whole: Submission, principal: Principal, key: bytes, bodies: list[Any], parameters: dict[str, str]

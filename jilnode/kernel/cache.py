@@ -30,6 +30,7 @@ class TableCache:
         "deadlines",
         "equality",
         "images",
+        "indexed",
         "indexes",
         "known_bytes",
         "old",
@@ -61,6 +62,7 @@ class TableCache:
                 self.totals[index.name] = Totals(index, self.whole)
             elif isinstance(index, DeadlineIndex):
                 self.deadlines[index.name] = DeadlineQueue(index)
+        self.indexed = bool(spec.indexes)
         self.indexes: tuple[EqualityBuckets | OrderedQueues | Totals, ...] = (
             *self.equality.values(),
             *self.ordered.values(),
@@ -93,7 +95,9 @@ class TableCache:
     def set(self, key: str, old: Image | None, new: Image | None) -> None:
         """Replaces the image in place and in every index; ``set(key, new, old)`` undoes it."""
         self.images[key] = new
-        if self.indexes or self.deadlines:
+        if self.indexed:
+            if old is not None and new is not None and self.keeps_place(old, new):
+                return
             old_row = None if old is None else old.row
             new_row = None if new is None else new.row
             for index in self.indexes:
@@ -127,6 +131,11 @@ class TableCache:
             commit.updates[table] = updates
         if deletes:
             commit.deletes[table] = deletes
+
+    def keeps_place(self, old: Image, new: Image) -> bool:
+        """Whether the change surely moves the row in no index. Those of a resident table may rest on any field."""
+        columns_of = self.spec.columns
+        return not self.whole and old.owner == new.owner and columns_of(old.row) == columns_of(new.row)
 
     def provide(self, found: dict[str, Image | None]) -> None:
         """Rows from the database. One that is here already is newer, and stays."""

@@ -9,6 +9,8 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.command import Command, Submission, Touch
 from jilnode.kernel.digests import Digests
@@ -364,13 +366,10 @@ class Engine:
         self.keys.provide(loaded.commands)
         self.recorder.causes.update(loaded.entries)
 
-    def wanted(self, submission: Submission, wanted: Wanted) -> None:
+    def touched(self, command: msgspec.Struct, wanted: Wanted) -> None:
         """Adds to ``wanted`` what the command is known to need and is not in memory."""
-        if submission.key_hash is not None and self.keys.unknown(submission.key_hash):
-            wanted.commands.add(submission.key_hash)
-        spec = self.registry.commands[type(submission.command)]
+        spec = self.registry.commands[type(command)]
         if spec.touches is not None:
-            for table, key in spec.touches(submission.command):
+            for table, key in spec.touches(command):
                 if not self.caches[table].knows(key):
                     wanted.rows.setdefault(table, set()).add(key)
-

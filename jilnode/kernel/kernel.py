@@ -50,9 +50,9 @@ class Kernel:
         mark = engine.caches[MARKS].get(COMMIT_MARK)
         engine.commit_number = _number(mark)
         engine.keys.load_refused(await self.store.deadlines(REFUSED_KEYS, "at_us", engine.source))
-        for reaction in self.writer.obligations.reactions:
+        for reaction in self.writer.chores.obligations.reactions:
             keys = await self.store.open_obligations(reaction.table, reaction.to_field, engine.source, reaction.answer)
-            self.writer.obligations.add(reaction, keys)
+            self.writer.chores.obligations.add(reaction, keys)
         if engine.source in engine.sources:
             await self._verify_tail()
 

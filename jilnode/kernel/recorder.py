@@ -31,8 +31,8 @@ from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_M
 
 __all__ = ("Recorder",)
 
-_UTF8_BYTES_MAX = 4
-"""Of one character."""
+_SURELY_SHORT = SEARCHABLE_BYTES_MAX // 4
+"""Text of so many characters is within the bound whatever they are."""
 
 
 class Recorder:
@@ -72,8 +72,9 @@ class Recorder:
             else:
                 row = image.row
                 doc = image.doc = encode_row(row)
-                if table.searchable:
-                    _check_searchable(table, row)
+                for value in table.columns(row):
+                    if type(value) is str and len(value) > _SURELY_SHORT:
+                        _check_searchable(table, row)
             if not table.local:
                 change = (key, None if before is None else before.row, row)
                 if name in changes:
@@ -207,9 +208,5 @@ class Recorder:
 
 def _check_searchable(table: Table[Any], row: Any) -> None:
     for field, value in zip(table.searchable, table.columns(row), strict=True):
-        if (
-            type(value) is str
-            and len(value) * _UTF8_BYTES_MAX > SEARCHABLE_BYTES_MAX
-            and len(value.encode()) > SEARCHABLE_BYTES_MAX
-        ):
+        if type(value) is str and len(value.encode()) > SEARCHABLE_BYTES_MAX:
             raise Rejected("value_too_long", f"{field} is longer than {SEARCHABLE_BYTES_MAX} bytes", field=f"/{field}")

@@ -94,7 +94,7 @@ class TableAccess(Generic[R]):
         self._get = cache.get
 
     def get(self, key: str) -> R | None:
-        image = self._get(key)
+        image = self._cache.images.get(key) or self._get(key)
         return None if image is None else image.row  # type: ignore[return-value]
 
     def owner(self, key: str) -> str | None:

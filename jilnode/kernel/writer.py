@@ -9,7 +9,6 @@ fresh session first.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,7 +16,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from jilnode.kernel import apply as following
-from jilnode.kernel.command import Reaction, Submission
+from jilnode.kernel.chores import Chores
+from jilnode.kernel.clock_guard import ClockGuard
+from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import COMMIT_MARK, Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import (
@@ -30,25 +31,20 @@ from jilnode.kernel.errors import (
     Parked,
     Rejected,
 )
+from jilnode.kernel.inbox import Call, ForeignGroup, Inbox, LocalWrite
 from jilnode.kernel.keys import Answer
-from jilnode.kernel.obligations import RETRY_US, Obligations
-from jilnode.kernel.ports import Loaded, Store, Wanted
+from jilnode.kernel.loader import Loader
+from jilnode.kernel.ports import Store, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.state import View
 from jilnode.kernel.system import ADDRESSES, MARKS, Address, Mark
 from jilnode.kernel.table import Table
 from jilnode.limits import (
-    CLOCK_STEP_S,
     COMMAND_RERUNS_MAX,
-    WRITER_BATCH_MAX,
-    WRITER_DEADLINES_MAX,
-    WRITER_FOREIGN_ENTRIES_MAX,
-    WRITER_QUEUE_MAX,
-    WRITER_REACTIONS_MAX,
 )
 
-__all__ = ("ForeignGroup", "Writer")
+__all__ = ("Writer",)
 
 T = TypeVar("T")
 logger = logging.getLogger("jilnode.writer")
@@ -56,27 +52,6 @@ logger = logging.getLogger("jilnode.writer")
 REOPEN_PAUSE_S = 0.5
 WAITING_MAX = 256
 WRITABLE, READ_ONLY, RECOVERING, STOPPED = "writable", "read_only", "recovering", "stopped"
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A submission and who waits for it. ``wait_until_us`` > 0 once it waits for another node."""
-
-    submission: Submission
-    future: "asyncio.Future[Answer]"
-    wait_until_us: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class ForeignGroup:
-    """A verified group on its way into the database. ``marks`` (bus positions) and ``local`` commit with it.
-
-    The future's result is None once durable; it raises ``Breach`` or ``Parked``, or ``CommitFailed`` for another try.
-    """
-
-    verified: following.VerifiedGroup
-    future: "asyncio.Future[None]"
-    careful: bool = False
 
 
 @dataclass(slots=True)
@@ -87,18 +62,9 @@ class Statistics:
     rejected: int = 0
     failed_commits: int = 0
     unknown_commits: int = 0
-    loads: int = 0
     last_batch: int = 0
     commit_us: int = 0
     decide_us: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Local:
-    """Local rows of the kernel's own (marks, evidence, pending records) that somebody wants written."""
-
-    write: Callable[[Engine], None]
-    future: "asyncio.Future[None]"
 
 
 CommitListener = Callable[[list[Entry], list[Seal]], None]
@@ -112,29 +78,23 @@ class Writer:
         self.state = READ_ONLY
         self.reason = "not started"
         self.listeners: list[CommitListener] = []
-        self.obligations = Obligations(engine.source, engine.registry.reactions)
-        self._calls: deque[_Call] = deque()
-        self._foreign: deque[ForeignGroup] = deque()
-        self._local: deque[_Local] = deque()
-        self._wants: list[tuple[Wanted, asyncio.Future[None]]] = []
-        self._waiting: list[_Call] = []
-        self._in_hand: list[_Call | ForeignGroup | _Local] = []
-        """What this cycle took from the queues: whatever ends the task, they must hear of it."""
+        self._loader = Loader(engine, store, self._find_out)
+        self.chores = Chores(engine, self._loader, self._decide)
+        self.clock_guard = ClockGuard(engine.clock)
+        self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._stopping = False
         self._rotation: tuple[SealKey, asyncio.Future[None]] | None = None
-        self._clock_offset_us = engine.clock.wall_us() - engine.clock.monotonic_us()
-        self.clock_stepped = False
 
     # What callers use
 
     @property
     def writable(self) -> bool:
-        return self.state == WRITABLE and not self.clock_stepped
+        return self.state == WRITABLE and not self.clock_guard.stepped
 
     @property
     def queue_length(self) -> int:
-        return len(self._calls)
+        return len(self._inbox.calls)
 
     def submit_nowait(self, submission: Submission) -> "asyncio.Future[Answer]":
         """Queues a command. The future gives an ``Answer`` after the commit, or raises ``Rejected``. Raises
@@ -142,10 +102,7 @@ class Writer:
         ``not_writable``)."""
         if not self.writable:
             raise Rejected("not_writable", self.why_not_writable, status=503, retry_after_s=1)
-        if len(self._calls) >= WRITER_QUEUE_MAX:
-            raise Rejected("queue_full", "too many commands are waiting", status=503, retry_after_s=1)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._calls.append(_Call(submission, future))
+        future = self._inbox.call(submission)
         self._wake.set()
         return future
 
@@ -154,21 +111,19 @@ class Writer:
 
     @property
     def why_not_writable(self) -> str:
-        if self.clock_stepped:
+        if self.clock_guard.stepped:
             return "wall and monotonic clock have parted; an operator or a peer has to confirm the time"
         return self.reason or self.state
 
     def apply(self, verified: following.VerifiedGroup) -> "asyncio.Future[None]":
         """Queues a verified group of another source."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._foreign.append(ForeignGroup(verified, future))
+        future = self._inbox.apply(verified)
         self._wake.set()
         return future
 
     def write_local(self, write: Callable[[Engine], None]) -> "asyncio.Future[None]":
         """Queues a change of the kernel's own local rows: it commits with whatever else is in the batch."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._local.append(_Local(write, future))
+        future = self._inbox.write(write)
         self._wake.set()
         return future
 
@@ -203,8 +158,7 @@ class Writer:
     async def _load_between_batches(self, wanted: Wanted) -> None:
         """Index buckets are read on the writer's own session, between batches, so that they agree with the rows in
         memory."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wants.append((wanted, future))
+        future = self._inbox.want(wanted)
         self._wake.set()
         await future
 
@@ -213,14 +167,14 @@ class Writer:
     async def run(self) -> None:
         """Until ``stop``. Raises ``LockLost`` when another process took the database."""
         try:
-            while not (self._stopping and not self._calls and not self._local):
+            while not (self._stopping and not self._inbox.calls and not self._inbox.locals):
                 if not self._work_waiting():
                     await self._wait()
                 await self._cycle()
         finally:
             self.state = STOPPED
             self.reason = self.reason or "stopped"
-            self._fail_everybody()
+            self._inbox.fail_everybody(self.reason)
 
     def stop(self) -> None:
         """Takes no new commands; those that wait are still decided."""
@@ -233,7 +187,7 @@ class Writer:
         self._wake.set()
 
     def _work_waiting(self) -> bool:
-        return bool(self._calls or self._foreign or self._local or self._wants or self._rotation)
+        return bool(self._inbox or self._rotation)
 
     async def _wait(self) -> None:
         self._wake.clear()
@@ -250,28 +204,36 @@ class Writer:
     def _moments(self) -> list[int | None]:
         if not self.writable:
             return []
-        moments: list[int | None] = [call.wait_until_us for call in self._waiting]
-        moments.append(self.obligations.next_us())
-        moments += [queue.next_us() for cache in self.engine.caches.values() for queue in cache.deadlines.values()]
+        moments: list[int | None] = [call.wait_until_us for call in self._inbox.waiting]
+        moments += self.chores.moments()
         moments.append(self.engine.own.tick_us + 30_000_000)
         return moments
 
     async def _cycle(self) -> None:
         engine = self.engine
-        self._check_clock()
+        self.clock_guard.check()
         now = engine.now_us()
-        for wanted, future in self._wants:
-            engine.provide(await self._load(wanted))
+        for wanted, future in self._inbox.wants:
+            await self._loader.provide(wanted)
             if not future.done():
                 future.set_result(None)
-        self._wants.clear()
-        calls, groups, locals_ = self._take(now)
-        self._in_hand = [*calls, *groups, *locals_]
+        self._inbox.wants.clear()
+        taken = self._inbox.take(now)
+        calls, groups = taken.calls, taken.groups
         await self._prefetch(calls, groups)
         started = engine.clock.monotonic_us()
-        answers: list[tuple[_Call, Answer | Rejected]] = []
-        for call in calls:
-            outcome = await self._decide(call.submission, max(now, engine.now_us()))
+        answers: list[tuple[Call, Answer | Rejected]] = []
+        touched = False
+        for position, call in enumerate(calls):
+            outcome: Answer | Rejected
+            try:
+                outcome = self._outcome(call.submission, now)
+            except Missing:
+                # Mostly all is in memory. When something is not, the rest of the batch is loaded in one go.
+                if not touched:
+                    touched = True
+                    await self._load_touched(calls[position:])
+                outcome = await self._decide(call.submission, now)
             if isinstance(outcome, Rejected) and outcome.follow_up is not None:
                 refusal = await self._follow_up(call, outcome, now)
                 if refusal is None:
@@ -281,9 +243,9 @@ class Writer:
         applied = [group for group in groups if await self._apply(group)]
         reacted = False
         if self.writable:
-            await self._run_due(now)
-            reacted = await self._run_reactions(now)
-        done_local = [item for item in locals_ if await self._write_local(item)]
+            await self.chores.run_due(now)
+            reacted = await self.chores.run_reactions(now)
+        done_local = [item for item in taken.locals if await self._write_local(item)]
         rotation = self._rotation
         if self.writable and rotation is not None:
             self._rotation = None
@@ -292,6 +254,7 @@ class Writer:
             engine.tick(engine.now_us())
         self.statistics.decide_us += engine.clock.monotonic_us() - started
         self.statistics.last_batch = len(calls)
+        self.statistics.commands += len(calls)
         failure: Rejected | None = None
         if engine.dirty:
             failure = await self._commit()
@@ -321,69 +284,41 @@ class Writer:
                 rotation[1].set_result(None)
             else:
                 rotation[1].set_exception(failure)
-        if (applied or reacted) and self._waiting and failure is None:
-            self._calls.extendleft(reversed(self._waiting))
-            self._waiting.clear()
+        if failure is not None:
+            self._inbox.careful += len(applied)
+        elif applied or reacted:
+            self._inbox.call_again()
 
-    def _take(self, now: int) -> tuple[list[_Call], list[ForeignGroup], list[_Local]]:
-        calls: list[_Call] = []
-        for call in [call for call in self._waiting if call.wait_until_us <= now]:
-            self._waiting.remove(call)
-            calls.append(call)
-        while self._calls and len(calls) < WRITER_BATCH_MAX:
-            call = self._calls.popleft()
-            if not call.future.cancelled():
-                calls.append(call)
-        groups: list[ForeignGroup] = []
-        entries = 0
-        while self._foreign and (not groups or entries < WRITER_FOREIGN_ENTRIES_MAX):
-            if self._foreign[0].careful and groups:
-                break
-            group = self._foreign.popleft()
-            groups.append(group)
-            entries += len(group.verified.entries)
-            if group.careful:
-                break
-        locals_ = list(self._local)
-        self._local.clear()
-        return calls, groups, locals_
-
-    async def _prefetch(self, calls: list[_Call], groups: list[ForeignGroup]) -> None:
+    async def _prefetch(self, calls: list[Call], groups: list[ForeignGroup]) -> None:
+        """What the batch needs of the database whatever is in memory: used keys, and rows of foreign entries."""
         wanted = Wanted()
+        unknown = self.engine.keys.unknown
         for call in calls:
-            self.engine.wanted(call.submission, wanted)
+            key_hash = call.submission.key_hash
+            if key_hash is not None and unknown(key_hash):
+                wanted.commands.add(key_hash)
         for group in groups:
             following.needed(self.engine, group.verified, wanted, careful=group.careful)
-        if wanted:
-            self.statistics.loads += 1
-            self.engine.provide(await self._load(wanted))
+        await self._loader.provide(wanted)
 
-    async def _load(self, wanted: Wanted) -> Loaded:
-        """Loads on the writer's session; when the database is away, waits for it. Nothing is in flight meanwhile."""
-        while True:
-            try:
-                return await self.store.load(wanted)
-            except ConnectionError as error:
-                logger.warning("the database went away", extra={"fields": {"detail": str(error)}})
-                await self._find_out()
-
-    async def _until_loaded(self, step: Callable[[], T]) -> T:
-        """Runs ``step`` again each time something that it needs had to be loaded. A bounded number of times."""
-        for _ in range(COMMAND_RERUNS_MAX):
-            try:
-                return step()
-            except Missing as missing:
-                assert isinstance(missing.want, Wanted)
-                self.statistics.loads += 1
-                self.engine.provide(await self._load(missing.want))
-        raise Rejected(
-            "command_too_wide", "this command needs too many rows that are not in memory", status=503, retry_after_s=1
-        )
+    async def _load_touched(self, calls: list[Call]) -> None:
+        wanted = Wanted()
+        for call in calls:
+            self.engine.touched(call.submission.command, wanted)
+        await self._loader.provide(wanted)
 
     async def _decide(self, submission: Submission, time_us: int) -> Answer | Rejected:
         try:
-            self.statistics.commands += 1
-            return await self._until_loaded(lambda: self.engine.decide(submission, time_us))
+            return await self._loader.until_loaded(lambda: self._outcome(submission, time_us))
+        except Rejected as rejected:
+            return rejected
+
+    def _outcome(self, submission: Submission, time_us: int) -> Answer | Rejected:
+        """Decides. Raises ``Missing``, and has then changed nothing."""
+        try:
+            return self.engine.decide(submission, time_us)
+        except Missing:
+            raise
         except Rejected as rejected:
             self._add_address(rejected)
             return rejected
@@ -403,23 +338,23 @@ class Writer:
             if image is not None and isinstance(image.row, Address):
                 rejected.extra["address"] = image.row.url
 
-    async def _follow_up(self, call: _Call, rejected: Rejected, now: int) -> Rejected | None:
+    async def _follow_up(self, call: Call, rejected: Rejected, now: int) -> Rejected | None:
         """Runs what the refusal asks for. None: the caller waits for its effect."""
         if call.wait_until_us == 0:
             assert isinstance(rejected.follow_up, msgspec.Struct)
             asked = Submission(rejected.follow_up, self.engine.source, frozenset({"kernel"}))
-            outcome = await self._decide(asked, max(now, self.engine.now_us()))
+            outcome = await self._decide(asked, now)
             if isinstance(outcome, Rejected):
                 return outcome
             call.wait_until_us = now + int(rejected.wait_s * 1_000_000)
-        if call.wait_until_us <= now or len(self._waiting) >= WAITING_MAX:
+        if call.wait_until_us <= now or len(self._inbox.waiting) >= WAITING_MAX:
             return rejected
-        self._waiting.append(call)
+        self._inbox.waiting.append(call)
         return None
 
     async def _apply(self, group: ForeignGroup) -> bool:
         try:
-            await self._until_loaded(lambda: following.apply(self.engine, group.verified, careful=group.careful))
+            await self._loader.until_loaded(lambda: following.apply(self.engine, group.verified, careful=group.careful))
         except (Breach, Parked) as error:
             if not group.future.done():
                 group.future.set_exception(error)
@@ -430,7 +365,7 @@ class Writer:
             return False
         return True
 
-    async def _write_local(self, item: _Local) -> bool:
+    async def _write_local(self, item: LocalWrite) -> bool:
         engine = self.engine
 
         def write() -> None:
@@ -443,54 +378,12 @@ class Writer:
             engine.finish_local()
 
         try:
-            await self._until_loaded(write)
+            await self._loader.until_loaded(write)
         except Exception as error:
             if not item.future.done():
                 item.future.set_exception(error)
             return False
         return True
-
-    async def _run_due(self, now: int) -> None:
-        for table, cache in self.engine.caches.items():
-            for queue in cache.deadlines.values():
-                for key in queue.due(now, WRITER_DEADLINES_MAX):
-                    outcome = await self._internal(table, key, queue.spec.command)
-                    if isinstance(outcome, Rejected) or queue.moments.get(key, now + 1) <= now:
-                        queue.postpone(key, now + RETRY_US)
-
-    async def _run_reactions(self, now: int) -> bool:
-        """Whether there was anything to answer: what callers wait for may have come with it."""
-        reacted = False
-        for reaction, key in self.obligations.due(now, WRITER_REACTIONS_MAX):
-            if await self._answered(reaction, key):
-                self.obligations.close(reaction, key)
-                continue
-            reacted = True
-            outcome = await self._internal(reaction.table, key, reaction.command)
-            if isinstance(outcome, Rejected) or not await self._answered(reaction, key):
-                self.obligations.postpone(reaction, key, now)
-        return reacted
-
-    async def _answered(self, reaction: Reaction, key: str) -> bool:
-        caches = self.engine.caches
-        return await self._until_loaded(
-            lambda: caches[reaction.table].get(key) is None or caches[reaction.answer].get(key) is not None
-        )
-
-    async def _internal(
-        self, table: Table[Any], key: str, command: Callable[[str, Any], msgspec.Struct]
-    ) -> Answer | Rejected:
-        """A command of the kernel's own making: a deadline that passed, an obligation that is open."""
-        image = await self._until_loaded(lambda: self.engine.caches[table].get(key))
-        if image is None:
-            return Rejected("gone", "the row is gone")
-        submission = Submission(command(key, image.row), self.engine.source, frozenset({"kernel"}))
-        outcome = await self._decide(submission, self.engine.now_us())
-        if isinstance(outcome, Rejected):
-            logger.warning(
-                "a command of the kernel was refused", extra={"fields": {"code": outcome.code, "table": table.name}}
-            )
-        return outcome
 
     def _stands(self, outcome: Answer | Rejected) -> bool:
         """Whether an outcome is true although this batch was lost: an answer from before it, a refusal that is not
@@ -533,7 +426,7 @@ class Writer:
             raise
         self.statistics.commits += 1
         self.statistics.commit_us += engine.clock.monotonic_us() - started
-        self.obligations.observe(engine.caches)
+        self.chores.obligations.observe(engine.caches)
         entries, seals = engine.confirm()
         for listener in self.listeners:
             listener(entries, seals)
@@ -545,7 +438,7 @@ class Writer:
         state, reason = self.state, self.reason
         self.state, self.reason = RECOVERING, "the database was lost; this node is asking it for its last commit"
         while True:
-            self._refuse_waiting()
+            self._inbox.refuse_calls(self.reason)
             try:
                 await self.store.reopen()
                 found = await self.store.resident(MARKS)
@@ -561,40 +454,7 @@ class Writer:
         number = int(image.row.value) if image is not None and isinstance(image.row, Mark) else 0
         return number == self.engine.commit_number + 1
 
-    # Clocks
-
-    def _check_clock(self) -> None:
-        clock = self.engine.clock
-        offset = clock.wall_us() - clock.monotonic_us()
-        if abs(offset - self._clock_offset_us) > CLOCK_STEP_S * 1_000_000:
-            if not self.clock_stepped:
-                self.clock_stepped = True
-                logger.error("wall and monotonic clock have parted; writing stops until the time is confirmed")
-        else:
-            # A clock that is slewed drifts slowly; only a step is a step.
-            self._clock_offset_us = offset
-            self.clock_stepped = False
-
     def confirm_clock(self) -> None:
         """An operator's or a peer's word that the wall clock is right now."""
-        clock = self.engine.clock
-        self._clock_offset_us = clock.wall_us() - clock.monotonic_us()
-        self.clock_stepped = False
+        self.clock_guard.confirm()
         self._wake.set()
-
-    def _refuse_waiting(self) -> None:
-        """Nobody waits in the queue for a database that is away."""
-        refusal = Rejected("not_writable", self.reason, status=503, retry_after_s=1)
-        while self._calls:
-            call = self._calls.popleft()
-            if not call.future.done():
-                call.future.set_exception(refusal)
-
-    def _fail_everybody(self) -> None:
-        stopped = Rejected("not_writable", self.reason, status=503, retry_after_s=1)
-        for item in (*self._in_hand, *self._calls, *self._waiting, *self._foreign, *self._local):
-            if not item.future.done():
-                item.future.set_exception(stopped if isinstance(item, _Call) else CommitFailed(self.reason))
-        for _, future in self._wants:
-            if not future.done():
-                future.set_exception(stopped)

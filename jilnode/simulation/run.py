@@ -139,7 +139,7 @@ def _heal(world: World, checks: Checks, clients: Clients) -> int:
         if step % 2_000 == 0:
             clients.check()
             for node in world.nodes:
-                if node.kernel is not None and node.kernel.writer.clock_stepped:
+                if node.kernel is not None and node.kernel.writer.clock_guard.stepped:
                     node.kernel.writer.confirm_clock()
             if _settled(world):
                 _check_all(world, checks)

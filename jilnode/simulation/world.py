@@ -233,7 +233,7 @@ class World:
         elif what < 0.75:
             node.clock.skew_us += self.random.choice((-1, 1)) * 3_600_000_000
             self.jumps += 1
-        elif node.kernel is not None and node.kernel.writer.clock_stepped:
+        elif node.kernel is not None and node.kernel.writer.clock_guard.stepped:
             node.kernel.writer.confirm_clock()
 
     def heal(self) -> None:

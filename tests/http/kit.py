@@ -1,10 +1,12 @@
 """A small module with every kind of route, a writer that keeps it in memory, and an app over both."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar.testing import AsyncTestClient
@@ -13,6 +15,7 @@ from jilnode.http.app import AppParts, NodeApp, build_app
 from jilnode.http.auth import Authenticator
 from jilnode.http.development import DEVELOPMENT_ISSUER, development_ring, development_token
 from jilnode.http.ports import Position, Reason
+from jilnode.http.server import HttpServer
 from jilnode.kernel.command import Submission, Touch
 from jilnode.kernel.entry import Entry, Header, encode_header, encode_section, format_time
 from jilnode.kernel.errors import Rejected
@@ -298,4 +301,32 @@ def app_of(writer: FakeWriter | None = None, **options: Any) -> NodeApp:
 
 
 def client_of(app: NodeApp) -> AsyncTestClient[NodeApp]:
+    """Asks the app itself, behind the framework's router."""
     return AsyncTestClient(app, raise_server_exceptions=False)
+
+
+@asynccontextmanager
+async def served_client(app: NodeApp) -> AsyncIterator[httpx.AsyncClient]:
+    """Asks the real server over a socket; it answers hot routes without asking the app."""
+    server = HttpServer(app, "127.0.0.1", 0, drain_s=2)
+    ready, done = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        # In one task from start to end, as the framework wants it; a fixture is torn down in another.
+        await server.start()
+        ready.set()
+        await done.wait()
+        await server.stop()
+
+    serving = asyncio.create_task(serve())
+    await ready.wait()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+            yield client
+    finally:
+        done.set()
+        await serving
+
+
+def either_client(app: NodeApp, *, hot: bool) -> "AbstractAsyncContextManager[httpx.AsyncClient]":
+    return served_client(app) if hot else client_of(app)

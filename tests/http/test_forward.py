@@ -5,7 +5,7 @@ import pytest
 
 from jilnode.http.forward import Forwarder
 from jilnode.kernel.errors import Rejected
-from tests.http.kit import FakeWriter, app_of, bearer, client_of
+from tests.http.kit import FakeWriter, app_of, bearer, client_of, either_client
 
 
 def elsewhere(address: str = "https://owner.example") -> Rejected:
@@ -35,12 +35,12 @@ class Owner:
         return httpx.Response(201, headers=headers, content=b'{"note":"n"}')
 
 
-@pytest.mark.parametrize("fast", [True, False])
-async def test_a_request_is_passed_on_and_its_answer_back(fast: bool) -> None:
+@pytest.mark.parametrize("hot", [True, False])
+async def test_a_request_is_passed_on_and_its_answer_back(hot: bool) -> None:
     owner = Owner()
     writer = FakeWriter(refusal=elsewhere())
     sent = {**HEADERS, **bearer(), "Cookie": "secret=1"}
-    async with client_of(app_of(writer, forwarder=owner.forwarder(), fast_path=fast)) as client:
+    async with either_client(app_of(writer, forwarder=owner.forwarder()), hot=hot) as client:
         answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=sent)
     assert (answer.status_code, answer.content, answer.headers["jil-entry"]) == (201, b'{"note":"n"}', "sg-mas-01/0/9")
     assert "set-cookie" not in answer.headers

@@ -74,9 +74,10 @@ async def test_headers_that_are_too_large() -> None:
         assert status(answer) == 201
 
 
-async def test_a_body_without_a_length_is_bounded_too() -> None:
+async def test_a_body_without_a_length_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jilnode.http.server.SWEEP_INTERVAL_S", 0.05)
     writer = FakeWriter()
-    async with served(writer=writer) as server:
+    async with served(Bounds(linger_s=0.2), writer=writer) as server:
         piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
         answer = await ask(server, HEAD, "Transfer-Encoding: chunked\r\n\r\n", *[piece] * (BODY_BYTES_MAX // 65536 + 1))
         assert (status(answer), b"body_too_large" in answer) == (413, True)

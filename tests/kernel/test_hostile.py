@@ -1,12 +1,13 @@
 """A hostile peer: each lie is refused with its own code, nothing of it is applied, and everybody else goes on."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from jilnode.kernel.apply import Group
+from jilnode.kernel.apply import Group, verify
 from jilnode.kernel.entry import (
     Entry,
     Header,
@@ -18,10 +19,11 @@ from jilnode.kernel.entry import (
     encode_section,
     section_hash,
 )
-from jilnode.kernel.errors import Breach, Parked, Unproven
+from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import EVENT_BYTES_MAX, HEADER_BYTES_MAX
+from jilnode.module import Command, Module, Owned, Table
 from jilnode.simulation.ledger import MODULE, POTS, Ask, Fill, Move
 from tests.kit.node import TestNode, running
 
@@ -242,3 +244,56 @@ async def test_a_reply_that_does_not_answer_its_question_is_refused(nodes):
     before = [item for item in answered.entries if item.sequence < entry.sequence]
     with pytest.raises(Breach, match=r"invariant\.answered"):
         await two.apply(Group(one.source, [*before, forged], await Liar(one).seal([*before, forged])))
+
+
+class Line(Owned):
+    text: str
+
+
+class Log(msgspec.Struct):
+    text: str
+
+
+LINES = Table("log.line", Line, write_once=True)
+LOG = Module(
+    "log",
+    1,
+    tables=(LINES,),
+    commands=(
+        Command(
+            Log,
+            "log.line.written",
+            lambda state, context, command: state[LINES].insert(context.new_key(), Line(command.text)),
+            lambda rows: rows.one(LINES)[0],
+        ),
+    ),
+)
+
+
+async def test_a_row_written_twice_fails_one_commit_and_then_only_its_source():
+    """Keys of write-once rows are not looked up: the database refuses the whole batch. After that they are, one group
+    at a time, until the one is found; what the batch held besides is done."""
+    one, two, three = (TestNode(name, [LOG], cache_bytes=0) for name in ("ch-zug-01", "sg-mas-01", "gb-lon-01"))
+    async with running(one, two, three):
+        first = (await one.run(Log("first"))).reply
+        await three.run(Log("honest"))
+        await two.follow(one)
+        await two.follow(three)
+        await three.run(Log("honest too"))
+        await one.run(Log("second"))
+        lie = await Liar(one).group(lambda rows: [(table, first, doc) for table, _, doc in rows])
+        (honest,) = await three.groups(three.source, two.engine.sources[three.source].size)
+        known = two.engine.sources
+        applying = [
+            two.writer.apply(verify(group, known[group.source], "dev", two.trusted, two.engine.registry))
+            for group in (lie, honest)
+        ]
+        outcomes = await asyncio.gather(*applying, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [CommitFailed, CommitFailed]
+        again = [
+            two.writer.apply(verify(group, known[group.source], "dev", two.trusted, two.engine.registry))
+            for group in (lie, honest)
+        ]
+        refused, done = await asyncio.gather(*again, return_exceptions=True)
+        assert (refused.code, done) == ("rewritten", None)
+        assert (await two.run(Log("mine"))).status == 201

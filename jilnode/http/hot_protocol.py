@@ -1,0 +1,153 @@
+"""Hot writes in uvicorn's HTTP/1.1 protocol: read, decided and answered on the connection itself.
+
+What is not a plain request for a hot route goes uvicorn's own way. It overrides uvicorn's callbacks, so uvicorn's minor
+version is pinned and tests/http/test_hot_protocol.py holds it to this.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jilnode.http.body import too_large
+from jilnode.http.hot_route import HotRoute
+from jilnode.http.problems import ProblemBook
+from jilnode.http.reply import Headers, Reply
+from jilnode.http.trace import trace_id_of
+from jilnode.limits import BODY_BYTES_MAX
+
+__all__ = ("HotProtocol",)
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+
+
+_CLOSE = (b"connection", b"close")
+
+
+class _NobodyWaits:
+    def set(self) -> None:
+        """uvicorn wakes the task of a request; a hot one has none."""
+
+
+class _HotCycle:
+    """One hot request, in the place of uvicorn's request-response cycle."""
+
+    __slots__ = (
+        "_protocol",
+        "body",
+        "by_name",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "peer",
+        "response_complete",
+        "route",
+    )
+
+    message_event = _NobodyWaits()
+    response_started = False
+
+    def __init__(self, protocol: "HotProtocol", route: HotRoute) -> None:
+        self._protocol = protocol
+        self.route = route
+        self.peer = protocol.client[0] if protocol.client else ""
+        self.headers: Headers = protocol.headers
+        self.by_name = dict(protocol.headers)
+        self.keep_alive = protocol.parser.should_keep_alive()
+        self.body = b""
+        self.disconnected = False
+        self.response_complete = False
+
+    def send(self, reply: Reply) -> None:
+        self._protocol.answer(self, reply)
+
+
+class HotProtocol(HttpToolsProtocol):
+    routes: Mapping[bytes, HotRoute] = {}
+    """By the target of the request line, exactly as it stands there."""
+    book: ProblemBook
+    idle_since = 0.0
+    """When the last hot answer was given; 0 while a request is coming in."""
+
+    def on_message_begin(self) -> None:
+        # uvicorn's scope is made only for requests that go its way.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self.idle_since = 0.0
+
+    def on_headers_complete(self) -> None:
+        route = self.routes.get(self.url)
+        if route is not None and self._is_plain(route):
+            cycle: Any = _HotCycle(self, route)
+            self.cycle = cycle
+            if int(cycle.by_name.get(b"content-length", 0)) > BODY_BYTES_MAX:
+                self._refuse_body(cycle)
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _is_plain(self, route: HotRoute) -> bool:
+        """Neither pipelined behind an open request, nor slow to take answers, nor asking for something special."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.expect_100_continue
+            and self.parser.get_method() == route.method
+            and self.parser.get_http_version() == "1.1"
+            and not self.parser.should_upgrade()
+        )
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if type(cycle) is not _HotCycle:
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.body = cycle.body + body if cycle.body else body
+            if len(cycle.body) > BODY_BYTES_MAX:
+                self._refuse_body(cycle)
+
+    @property
+    def answered_early(self) -> bool:
+        cycle: Any = self.cycle
+        return type(cycle) is _HotCycle and cycle.response_complete
+
+    def on_message_complete(self) -> None:
+        cycle: Any = self.cycle
+        if type(cycle) is not _HotCycle:
+            super().on_message_complete()
+        elif cycle.response_complete:
+            # It was refused early. Closing at once would have reset the connection under the answer.
+            self.transport.close()
+        else:
+            cycle.route.serve(cycle)
+
+    def _refuse_body(self, cycle: _HotCycle) -> None:
+        self.answer(cycle, self.book.reply_to(too_large(), trace_id_of(cycle.headers)), early=True)
+
+    def answer(self, cycle: _HotCycle, reply: Reply, *, early: bool = False) -> None:
+        """Head and body in one piece; then what uvicorn does after a response. ``early``: the request is still coming
+        in; what comes is thrown away."""
+        cycle.response_complete = True
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        headers = [*self.server_state.default_headers, *reply.headers]
+        keep_alive = cycle.keep_alive and _CLOSE not in headers
+        if not cycle.keep_alive:
+            headers.append(_CLOSE)
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        length = len(reply.body)
+        self.transport.write(
+            b"%b%bcontent-length: %d\r\n\r\n%b" % (_STATUS_LINES[reply.status], head, length, reply.body)
+        )
+        if not keep_alive and not early:
+            self.transport.close()
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.idle_since = self.loop.time()
