@@ -28,6 +28,8 @@ class Dialect:
     entries_wanted: str
     """A from-clause ``w(source, epoch, sequence)`` over the arguments of ``pack_entries``."""
     pack_entries: Callable[[Sequence[tuple[str, int, int]]], tuple[Any, ...]]
+    short_rows: str = ""
+    """What follows the definition of a table whose rows are short."""
 
     def type_of(self, kind: Kind) -> str:
         return self.text if kind == "text" else self.integer
@@ -63,6 +65,7 @@ SQLITE = Dialect(
         " json_extract(value, '$[2]') as sequence from json_each($1)) w"
     ),
     pack_entries=lambda entries: (_json_text(entries),),
+    short_rows=" without rowid",
 )
 
 POSTGRESQL = Dialect(

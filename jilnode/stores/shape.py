@@ -81,7 +81,9 @@ class Shape:
         if self.document:
             columns.append(f"doc {dialect.json} not null")
         columns += [f"{column.name} {dialect.type_of(column.kind)}" for column in self.columns]
-        return f"create table {self.sql_name} ({', '.join(columns)})"
+        # Rows of a write-once table are short: where a database can, they live in the key's own tree.
+        suffix = "" if self.document else dialect.short_rows
+        return f"create table {self.sql_name} ({', '.join(columns)}){suffix}"
 
     def create_indexes(self, columns: Iterable[Column]) -> list[str]:
         return [

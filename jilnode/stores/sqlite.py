@@ -24,14 +24,14 @@ from jilnode.stores.schema import prepare_schema
 from jilnode.stores.session import Record
 from jilnode.stores.sql_store import SqlStore
 from jilnode.stores.sqlite_batch import SqliteBatch
+from jilnode.stores.sqlite_checkpoint import Checkpointer
 
 __all__ = ("SqliteStore",)
 
 _READERS = 4
 _CACHE_KIBIBYTES = 64 * 1024
-_CHECKPOINT_PAGES = 4000
-"""16 MiB of log before its pages go to their places, many of them once for several commits. With SQLite's own 1000
-pages a batch of 200 transfers costs nearly twice as much."""
+_LOG_PAGES_MAX = 16_000
+"""64 MiB of log; then a COMMIT moves its pages to their places, should the checkpointer not have come to it."""
 
 
 class _Session:
@@ -58,11 +58,13 @@ class SqliteStore(SqlStore):
         self._engine: AsyncEngine | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._committing: asyncio.Future[None] | None = None
+        self._checkpointer: Checkpointer | None = None
 
     async def open(self, source: str, tables: Sequence[Table[Any]]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
+        self._checkpointer = Checkpointer(self._path)
         try:
             connection = self._connect()
             shapes = self._declare(tables)
@@ -80,6 +82,8 @@ class SqliteStore(SqlStore):
     async def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True)
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
@@ -113,13 +117,18 @@ class SqliteStore(SqlStore):
         except (sqlite3.Error, ValueError, OverflowError) as error:
             _roll_back(connection)
             raise CommitFailed(f"the batch was refused: {error}") from error
-        self._committing = asyncio.get_running_loop().run_in_executor(self._executor, connection.commit)
+        self._committing = asyncio.get_running_loop().run_in_executor(self._executor, self._commit, connection)
         try:
             # Not cancelled with the caller: the thread goes on, and until reopen() the outcome counts as unknown.
             await asyncio.shield(self._committing)
         except sqlite3.Error as error:
             raise CommitUnknown(f"COMMIT failed: {error}") from error
         self._committing = None
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        connection.commit()
+        assert self._checkpointer is not None
+        self._checkpointer.after_commit(connection)
 
     def open_beside(self) -> None:
         """Only the reading half, beside whoever writes: no lock is taken and nothing is written."""
@@ -134,6 +143,8 @@ class SqliteStore(SqlStore):
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=512
         )
         self._connection = connection
+        assert self._checkpointer is not None
+        self._checkpointer.new_writer()
         self._lock.watch_database()
         for name, value, wanted in (
             ("encoding", "'UTF-8'", "UTF-8"),
@@ -141,7 +152,7 @@ class SqliteStore(SqlStore):
             ("synchronous", "full", 2),
             ("fullfsync", "on", 1),
             ("checkpoint_fullfsync", "on", 1),
-            ("wal_autocheckpoint", str(_CHECKPOINT_PAGES), _CHECKPOINT_PAGES),
+            ("wal_autocheckpoint", str(_LOG_PAGES_MAX), _LOG_PAGES_MAX),
             ("cache_size", str(-_CACHE_KIBIBYTES), -_CACHE_KIBIBYTES),
         ):
             connection.execute(f"pragma {name} = {value}")
