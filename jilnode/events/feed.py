@@ -41,9 +41,8 @@ class Feed:
         """What is sealed, cut at every seal; or merged up to the newest seal of each run, whose root covers all before
         it."""
         found: list[Group] = []
-        start = 0
+        start = end = 0
         for index, seal in enumerate(self.seals):
-            end = start
             while end < len(self.entries) and _covers(seal, self.entries[end]):
                 end += 1
             if end == start:

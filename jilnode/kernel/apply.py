@@ -52,11 +52,8 @@ class Group(NamedTuple):
     seal: Seal
 
 
-class RowRecord(NamedTuple):
-    section: str
-    table: str
-    key: str
-    doc: bytes | None
+RowRecord = tuple[str, str, str, bytes | None]
+"""(section, table, key, document)."""
 
 
 class Verified(NamedTuple):
@@ -192,7 +189,7 @@ def _rows(entry: Entry, header: Header) -> list[RowRecord]:
             raise Breach("bad_section", f"section {name}: {error}") from None
         if len(rows) > 1 and any(rows[i][:2] >= rows[i + 1][:2] for i in range(len(rows) - 1)):
             raise Breach("bad_section", f"section {name} is not sorted by table and key")
-        found += [RowRecord(name, table, key, doc) for table, key, doc in rows]
+        found += [(name, *row) for row in rows]
     return found
 
 
@@ -221,7 +218,7 @@ def _verify_entry(entry: Entry, source: str, network: str, epoch: int, sequence:
 
 
 def _source_row(item: Verified) -> Source:
-    docs = [row.doc for row in item.rows if row.table == SOURCES.name and row.key == item.header.source_id]
+    docs = [doc for _, table, key, doc in item.rows if (table, key) == (SOURCES.name, item.header.source_id)]
     try:
         if not docs or docs[0] is None:
             raise ValueError("it is not there")
@@ -236,13 +233,14 @@ def _source_row(item: Verified) -> Source:
 def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful: bool = False) -> None:
     """Adds what applying the group needs and is not in memory. Rows of write-once tables are looked up only when
     ``careful``: their keys begin with their source, so the database's own primary key refuses a second one."""
+    tables, caches = engine.registry.tables, engine.caches
     for item in verified.entries:
-        for row in item.rows:
-            table = engine.registry.tables.get(row.table)
+        for _, name, key, _ in item.rows:
+            table = tables.get(name)
             if table is None or table.local or (table.write_once and not careful):
                 continue
-            if not engine.caches[table].knows(row.key):
-                wanted.rows.setdefault(table, set()).add(row.key)
+            if not caches[table].knows(key):
+                wanted.rows.setdefault(table, set()).add(key)
         for source, epoch, sequence, _ in item.header.cause or ():
             if (source, epoch, sequence) not in engine.recorder.causes:
                 wanted.entries.add((source, epoch, sequence))
@@ -286,16 +284,21 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
     source = header.source_id
     _check_causes(engine, item)
     changes: dict[str, list[RowChange]] = {}
-    for row in item.rows:
-        table = engine.registry.tables.get(row.table)
+    for section, name, key, doc in item.rows:
+        table = engine.registry.tables.get(name)
         if table is None:
-            if row.table.partition(".")[0] in engine.registry.versions:
-                raise Breach("bad_row", f"there is no table {row.table}")
+            if name.partition(".")[0] in engine.registry.versions:
+                raise Breach("bad_row", f"there is no table {name}")
             continue
         if table.module not in header.schema:
             raise Breach("bad_header", f"the schema does not name module {table.module}")
-        before, after = _apply_row(engine, table, source, item, row, careful)
-        changes.setdefault(row.table, []).append((row.key, before, after))
+        if table.local or table.section != section:
+            raise Breach("foreign_row", f"{name} does not travel in section {section}")
+        applied = _apply_row(engine, table, header, key, doc, careful)
+        if name in changes:
+            changes[name].append(applied)
+        else:
+            changes[name] = [applied]
     if header.type == TICK_EVENT:
         state.tick_us = item.time_us
         state.tick_size = header.sequence + 1
@@ -313,12 +316,10 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
 
 
 def _apply_row(
-    engine: "Engine", table: Table[Any], source: str, item: Verified, row: RowRecord, careful: bool
-) -> tuple[Any, Any]:
-    if table.local or table.section != row.section:
-        raise Breach("foreign_row", f"{table.name} does not travel in section {row.section}")
+    engine: "Engine", table: Table[Any], header: Header, key: str, doc: bytes | None, careful: bool
+) -> RowChange:
+    source = header.source_id
     cache = engine.caches[table]
-    key = row.key
     if table.write_once and not careful:
         before = cache.images.get(key)
     else:
@@ -328,23 +329,23 @@ def _apply_row(
             raise Breach("foreign_row", f"{table.name} {key} is owned by {before.owner}")
         if table.write_once:
             raise Breach("rewritten", f"{table.name} {key} is written once")
-    elif row.doc is not None:
+    elif doc is not None:
         reason = key_fits(table, key, source, engine.state.image)
         if reason is not None:
             raise Breach("foreign_row", f"{table.name} {key}: {reason}")
-    if row.doc is None:
+    if doc is None:
         if before is None or table.write_once:
             raise Breach("bad_row", f"{table.name} {key} is deleted but was not there")
         after = None
     else:
         try:
-            decoded = decode_row(row.doc, table.row)
+            decoded = decode_row(doc, table.row)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Breach("bad_row", f"{table.name} {key}: {error}") from None
-        after = Image(decoded, source, item.header.epoch, item.header.sequence, row.doc)
+        after = Image(decoded, source, header.epoch, header.sequence, doc)
     engine.state.log.append((cache, key, before))
     cache.set(key, before, after)
-    return None if before is None else before.row, None if after is None else after.row
+    return key, None if before is None else before.row, None if after is None else after.row
 
 
 def _check_causes(engine: "Engine", item: Verified) -> None:
@@ -366,9 +367,9 @@ def _check_digest(engine: "Engine", state: SourceState, item: Verified) -> None:
 
 def _tick_row(item: Verified) -> Tick:
     try:
-        (row,) = item.rows
-        if (row.table, row.key) != (TICKS.name, item.header.source_id) or row.doc is None:
+        ((_, table, key, doc),) = item.rows
+        if (table, key) != (TICKS.name, item.header.source_id) or doc is None:
             raise ValueError("another row than the source's own tick")
-        return decode_row(row.doc, Tick)
+        return decode_row(doc, Tick)
     except (ValueError, msgspec.MsgspecError) as error:
         raise Breach("bad_row", f"not a tick: {error}") from None
