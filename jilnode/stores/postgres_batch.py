@@ -32,6 +32,7 @@ class _Content(NamedTuple):
     entries: bool
     seals: bool
     writes: _Tables
+    updates: _Tables
     inserts: _Tables
     deletes: _Tables
 
@@ -47,6 +48,7 @@ class PostgresBatch:
             bool(commit.entries),
             bool(commit.seals),
             _in_order(commit.writes),
+            _in_order(commit.updates),
             _in_order(commit.inserts),
             _in_order(commit.deletes),
         )
@@ -62,9 +64,12 @@ class PostgresBatch:
             arguments += zip(*[(seal.source, seal.epoch, seal.size, seal.note) for seal in commit.seals], strict=True)
         for table in content.writes:
             arguments += self._row_arguments(table, commit.writes[table])
+        for table in content.updates:
+            arguments += _update_arguments(commit.updates[table])
         for table in content.inserts:
             arguments += self._row_arguments(table, commit.inserts[table])
         arguments += [_texts(commit.deletes[table]) for table in content.deletes]
+        arguments += [len(commit.updates[table]) for table in content.updates]
         return sql, arguments
 
     def _row_arguments(self, table: Table[Any], rows: Sequence[RowWrite]) -> list[Any]:
@@ -76,6 +81,11 @@ class PostgresBatch:
         for column, values in zip(shape.columns, zip(*columns, strict=True), strict=True):
             arguments.append(values if column.kind == "text" else _nullable_integers(values))
         return arguments
+
+
+def _update_arguments(rows: Sequence[RowWrite]) -> list[Any]:
+    key, owner, epoch, sequence, doc, _ = zip(*rows, strict=True)
+    return [_texts(key), _texts(owner), _integers(epoch), _integers(sequence), b"\x1e".join(doc).decode()]
 
 
 def _in_order(changes: Mapping[Table[Any], Sequence[object]]) -> _Tables:
@@ -113,6 +123,10 @@ class _Parameters:
         self._count += 1
         return f"${self._count}::{type_name}[]"
 
+    def integer(self) -> str:
+        self._count += 1
+        return f"${self._count}::bigint"
+
     def joined_texts(self) -> str:
         self._count += 1
         return f"string_to_array(${self._count}::text, E'\\x1e')"
@@ -144,11 +158,16 @@ def _build(shapes: Mapping[Table[Any], Shape], content: _Content) -> str:
         kinds = [parameters.array(name) for name in ("text", "bigint", "bigint", "text")]
         parts.append(f"insert into seal (source, epoch, size, note) select * from unnest({', '.join(kinds)})")
     parts += [_insert(shapes[table], parameters) + _on_conflict(shapes[table]) for table in content.writes]
+    first_update = len(parts)
+    parts += [_update(shapes[table], parameters) for table in content.updates]
+    updates = range(first_update, len(parts))
     parts += [_insert(shapes[table], parameters) for table in content.inserts]
     for table in content.deletes:
         parts.append(f"delete from {shapes[table].sql_name} where key = any({texts()})")
     clauses = ", ".join([f"c{number} as ({part})" for number, part in enumerate(parts)])
-    return f"with {clauses} select 1" if clauses else "select 1"
+    # A division by zero fails the whole batch, should a row that is to be updated not be there.
+    checks = [f"1 / (({parameters.integer()} = (select count(*) from c{number}))::int)" for number in updates]
+    return f"with {clauses} select {', '.join(checks) or 1}" if clauses else "select 1"
 
 
 def _insert(shape: Shape, parameters: _Parameters) -> str:
@@ -163,6 +182,15 @@ def _insert(shape: Shape, parameters: _Parameters) -> str:
     names = [name for name, _ in kinds] + [column.name for column in shape.columns]
     values = [parameter() for _, parameter in kinds] + [parameters.searchable(column.kind) for column in shape.columns]
     return f"insert into {shape.sql_name} ({', '.join(names)}) select * from unnest({', '.join(values)})"
+
+
+def _update(shape: Shape, parameters: _Parameters) -> str:
+    texts, integers = parameters.joined_texts, parameters.joined_integers
+    values = (texts(), texts(), integers(), integers(), parameters.joined_documents())
+    return (
+        f"update {shape.sql_name} t set owner = u.owner, epoch = u.epoch, sequence = u.sequence, doc = u.doc"
+        f" from unnest({', '.join(values)}) u(key, owner, epoch, sequence, doc) where t.key = u.key returning 1"
+    )
 
 
 def _on_conflict(shape: Shape) -> str:

@@ -82,6 +82,37 @@ async def test_a_row_is_replaced_and_deleted(store: Store) -> None:
     assert list(await store.resident(SHARES)) == ["l"]
 
 
+async def test_rows_are_updated_where_they_are(store: Store) -> None:
+    """Of a table with indexes and of one without; in a batch with new rows."""
+    await store.commit(
+        commit_of(0, [(SHARES, "k", Share("a", 1)), (SHARES, "l", Share("a", 2)), (SECRETS, "s", Secret("old"))])
+    )
+    commit = commit_of(1, [(SHARES, "m", Share("a", 5))])
+    commit.updates = {
+        SHARES: [row_write(SHARES, "k", Share("a", 1, AWKWARD), 1), row_write(SHARES, "l", Share("a", 2), 1)],
+        SECRETS: [row_write(SECRETS, "s", Secret("new"), 1)],
+    }
+    await store.commit(commit)
+    found = await store.get(SHARES, ["k", "l", "m"])
+    assert [(key, found[key].row, found[key].sequence) for key in ("k", "l", "m")] == [
+        ("k", Share("a", 1, AWKWARD), 1),
+        ("l", Share("a", 2), 1),
+        ("m", Share("a", 5), 1),
+    ]
+    assert (await store.get(SECRETS, ["s"]))["s"].row == Secret("new")
+    assert [key for key, _ in (await store.page(SHARES, [("account", "a")])).items] == ["k", "l", "m"]
+
+
+async def test_an_update_of_a_row_that_is_not_there_fails_the_commit(store: Store) -> None:
+    await store.commit(commit_of(0, [(SHARES, "k", Share("a", 1))]))
+    commit = commit_of(1, [(SHARES, "new", Share("a", 5))])
+    commit.updates = {SHARES: [row_write(SHARES, key, Share("a", 9), 1) for key in ("k", "absent")]}
+    with pytest.raises(CommitFailed):
+        await store.commit(commit)
+    assert {key: image.row for key, image in (await store.resident(SHARES)).items()} == {"k": Share("a", 1)}
+    assert await store.journal(SOURCE, 0, 1, 10) == []
+
+
 async def test_an_empty_commit_is_fine(store: Store) -> None:
     await store.commit(Commit())
     await store.commit(Commit(writes={SHARES: []}, inserts={TRANSFERS: []}, deletes={SHARES: []}))
