@@ -5,6 +5,8 @@ An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<
 only at its node (escrow for bounded counters: O'Neil, TODS 1986; Balegas et al., SRDS 2015).
 """
 
+import msgspec
+
 from jilnode.kernel.names import SourceId
 from jilnode.module import (
     CreatedBy,
@@ -39,6 +41,7 @@ __all__ = (
     "TRANSITS",
     "USAGE",
     "VISITS",
+    "Counted",
     "home_of",
     "share_key",
 )
@@ -110,8 +113,22 @@ class Transfer(Owned, frozen=True):
     of: str = ""
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a reservation took of its account's limits, to be given back as far as it is not posted: of the windows
+    ``day``, ``month`` and ``window`` at the home; elsewhere of the part that came with money and holds until
+    ``until_us``."""
+
+    amount: int
+    count: int
+    day: int = 0
+    month: int = 0
+    window: int = 0
+    until_us: int = 0
+
+
 class Pending(Owned, frozen=True):
-    """A reserved transfer. ``status``: open, posted, voided, expired. It resolves once."""
+    """A reserved transfer. ``status``: open, posted, voided, expired. It resolves once. ``counted`` is None where no
+    limit counts, and once it is resolved."""
 
     debit: str
     credit: str
@@ -123,6 +140,7 @@ class Pending(Owned, frozen=True):
     status: str = "open"
     posted: int = 0
     reference: str = ""
+    counted: Counted | None = None
 
 
 class Batch(Owned, frozen=True):

@@ -6,9 +6,9 @@ from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
 from services.wallet.commands.shares import ask
 from services.wallet.intents import SetLimit
-from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, home_of, share_key
+from services.wallet.rows import LIMITS, USAGE, VISITS, Counted, Limit, Usage, Visit, home_of, share_key
 
-__all__ = ("DAY_US", "check_limits", "give_back", "set_limit", "take_allowance")
+__all__ = ("DAY_US", "check_limits", "give_back", "set_limit", "take_allowance", "uncount")
 
 DAY_US = 86_400_000_000
 WINDOW_S_MAX = 31 * 86_400
@@ -32,19 +32,18 @@ def set_limit(state: State, context: Context, command: SetLimit) -> None:
     )
 
 
-def check_limits(state: State, context: Context, account: str, asset: str, amount: int) -> None:
-    """Counts a debit of ``amount``. A reservation counts when it is made, whatever becomes of it."""
+def check_limits(state: State, context: Context, account: str, asset: str, amount: int) -> Counted | None:
+    """Counts a debit of ``amount``, or a reservation when it is made. Returns what was counted; None without limits."""
     balance = f"{account}/{asset}"
     limit = state[LIMITS].get(balance)
     if limit is None:
-        return
+        return None
     if limit.single and amount > limit.single:
         raise Rejected("limit_single", "more than this account may move at once", field="/amount")
     if not (limit.daily or limit.monthly or limit.count):
-        return
+        return None
     if home_of(account) != context.source:
-        _use_allowance(state, context, balance, limit, amount)
-        return
+        return _use_allowance(state, context, balance, limit, amount)
     usage = _usage(state, context, balance, limit)
     if limit.daily and usage.daily + amount > limit.daily:
         raise Rejected("limit_daily", "more than this account may move in a day", field="/amount")
@@ -53,6 +52,30 @@ def check_limits(state: State, context: Context, account: str, asset: str, amoun
     if limit.count and usage.count + 1 > limit.count:
         raise Rejected("limit_count", "more transfers than this account may make in this window", field="/amount")
     _count(state, balance, usage, amount, 1)
+    return Counted(amount, 1, usage.day, usage.month, usage.window)
+
+
+def uncount(state: State, context: Context, balance: str, counted: Counted, amount: int) -> None:
+    """A reservation took ``counted`` and only ``amount`` of it was debited: the rest counts no more, in the windows
+    that still run. One that debits anything stays one debit."""
+    back, count = max(0, counted.amount - amount), 0 if amount else counted.count
+    if home_of(balance) != context.source:
+        _give_allowance_back(state, context, balance, back, count, counted.until_us)
+        return
+    usage = state[USAGE].get(balance)
+    assert usage is not None
+    state[USAGE].put(
+        balance,
+        Usage(
+            usage.scale,
+            usage.day,
+            usage.daily - (min(back, usage.daily) if usage.day == counted.day else 0),
+            usage.month,
+            usage.monthly - (min(back, usage.monthly) if usage.month == counted.month else 0),
+            usage.window,
+            usage.count - (min(count, usage.count) if usage.window == counted.window else 0),
+        ),
+    )
 
 
 def take_allowance(state: State, context: Context, balance: str, amount: int) -> tuple[int, int, int, str]:
@@ -90,7 +113,29 @@ def give_back(state: State, context: Context, balance: str, allowance: int, coun
     _count(state, balance, usage, -allowance, -count)
 
 
-def _use_allowance(state: State, context: Context, balance: str, limit: Limit, amount: int) -> None:
+def _give_allowance_back(
+    state: State, context: Context, balance: str, allowance: int, count: int, until_us: int
+) -> None:
+    """To what this node may use of the limits; it goes home with the money. What came with other windows stands."""
+    key = share_key(balance, context.source)
+    visit = state[VISITS].get(key) or Visit()
+    if until_us <= context.time_us or visit.until_us not in (0, until_us):
+        return
+    state[VISITS].put(
+        key,
+        Visit(
+            visit.request,
+            visit.refused,
+            visit.refused_us,
+            visit.arrived_us,
+            visit.allowance + allowance,
+            visit.count + count,
+            until_us,
+        ),
+    )
+
+
+def _use_allowance(state: State, context: Context, balance: str, limit: Limit, amount: int) -> Counted:
     """Away from home: only what came with the money, and was not used."""
     key = share_key(balance, context.source)
     visit = state[VISITS].get(key)
@@ -113,6 +158,7 @@ def _use_allowance(state: State, context: Context, balance: str, limit: Limit, a
             visit.until_us,
         ),
     )
+    return Counted(min(allowance, amount), min(count, 1), until_us=visit.until_us)
 
 
 def _usage(state: State, context: Context, balance: str, limit: Limit) -> Usage:

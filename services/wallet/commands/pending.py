@@ -6,7 +6,7 @@ from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
 from services.wallet.commands.fees import charge, fee_for
-from services.wallet.commands.limits import check_limits
+from services.wallet.commands.limits import check_limits, uncount
 from services.wallet.commands.shares import check_debit, credit, hold, release
 from services.wallet.commands.transfers import check_parties
 from services.wallet.intents import ExpirePending, PostPending, ReserveTransfer, VoidPending
@@ -28,7 +28,7 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
         raise Rejected("bad_timeout", f"1 to {TIMEOUT_S_MAX} s", field="/timeout_s", status=400)
     amount = parse_amount(command.amount, asset.scale)
     fee = fee_for(state, context.source, command.asset, "pending", amount)
-    check_limits(state, context, debit_key, command.asset, amount)
+    counted = check_limits(state, context, debit_key, command.asset, amount)
     hold(state, context, debit_key, command.asset, amount + fee)
     state[PENDING].insert(
         context.new_key(),
@@ -43,6 +43,7 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
             "open",
             0,
             command.reference,
+            counted,
         ),
     )
 
@@ -59,6 +60,8 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
     fee = min(pending.fee, fee_for(state, context.source, pending.asset, "pending", amount))
     held = pending.amount + pending.fee
     release(state, context, pending.debit, pending.asset, held, held - amount - fee)
+    if pending.counted is not None and amount < pending.amount:
+        uncount(state, context, f"{pending.debit}/{pending.asset}", pending.counted, amount)
     credit(state, context, pending.credit, pending.asset, amount)
     if fee:
         charge(state, context, pending.asset, fee)
@@ -96,6 +99,8 @@ def expire_pending(state: State, context: Context, command: ExpirePending) -> No
 def _give_back(state: State, context: Context, key: str, pending: Pending, status: str) -> None:
     held = pending.amount + pending.fee
     release(state, context, pending.debit, pending.asset, held, held)
+    if pending.counted is not None:
+        uncount(state, context, f"{pending.debit}/{pending.asset}", pending.counted, 0)
     state[PENDING].put(key, _resolved(pending, status, 0))
 
 

@@ -30,7 +30,7 @@ from services.wallet.intents import (
     SetStatus,
     VoidPending,
 )
-from services.wallet.rows import PENDING, SHARES
+from services.wallet.rows import PENDING, SHARES, USAGE
 from tests.services.wallet.kit import CHF, OPERATOR, Bank, check_conservation, rows, turn
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
@@ -72,9 +72,10 @@ class Model:
         if self.available[debit] < amount + fee:
             raise Refused("insufficient_funds")
 
-    def count(self, debit: str, amount: int) -> None:
+    def count(self, debit: str, amount: int) -> bool:
         if self.daily.get(debit):
             self.used[debit] = self.used.get(debit, 0) + amount
+        return bool(self.daily.get(debit))
 
     def transfer(self, debit: str, credit: str, amount: int) -> None:
         fee = self.fee("transfer", amount)
@@ -84,13 +85,14 @@ class Model:
         self.available[credit] += amount
         self.available[FEES] += fee
 
-    def reserve(self, debit: str, credit: str, amount: int) -> int:
+    def reserve(self, debit: str, credit: str, amount: int) -> tuple[int, bool]:
+        """The fee, and whether it counts against a limit."""
         fee = self.fee("pending", amount)
         self.check(debit, credit, amount, fee)
-        self.count(debit, amount)
+        counted = self.count(debit, amount)
         self.available[debit] -= amount + fee
         self.held[debit] += amount + fee
-        return fee
+        return fee, counted
 
     def resolve(self, key: str, amount: int | None) -> None:
         """``amount`` None: void or expire; 0: all of it."""
@@ -103,6 +105,8 @@ class Model:
         fee = min(found["fee"], self.fee("pending", posted))
         held = found["amount"] + found["fee"]
         found["resolved"] = True
+        if found["counted"]:
+            self.used[found["debit"]] -= found["amount"] - posted
         self.held[found["debit"]] -= held
         self.available[found["debit"]] += held - posted - fee
         self.available[found["credit"]] += posted
@@ -235,13 +239,14 @@ class OneNode(RuleBasedStateMachine):
         done = self.agree(command, lambda: self.model.reserve(self.key(debit), self.key(credit), amount))
         if done is None:
             return multiple()
-        reply, fee = done
+        reply, (fee, counted) = done
         assert reply.fee == text(fee)
         self.model.pending[reply.id] = {
             "debit": self.key(debit),
             "credit": self.key(credit),
             "amount": amount,
             "fee": fee,
+            "counted": counted,
             "resolved": False,
             "until": self.bank.clock.now_us + timeout_s * 1_000_000,
         }
@@ -291,6 +296,9 @@ class OneNode(RuleBasedStateMachine):
         assert sum(self.model.available.values()) + sum(self.model.held.values()) == self.model.issued
         resolved = {key.replace("/", "~"): row.status != "open" for key, row in rows(self.bank.home, PENDING).items()}
         assert resolved == {key: found["resolved"] for key, found in self.model.pending.items()}
+        used = {key.rpartition("/CHFX@")[0]: row for key, row in rows(self.bank.home, USAGE).items()}
+        assert {key: row.daily for key, row in used.items()} == self.model.used
+        assert all(row.monthly == row.daily and row.count >= 0 for row in used.values())
         check_conservation(self.bank.home)
         assert not self.bank.home.engine.alarms
 
