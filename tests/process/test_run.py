@@ -4,9 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,68 +16,16 @@ import pytest
 
 from jilnode.cli.journals import journal_records
 from jilnode.cli.main import main
-from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.events.bus import Record
-from jilnode.settings import Settings, inherited_environment
+from jilnode.settings import inherited_environment
 from tests.kit.kafka import KafkaBroker
+from tests.kit.node_process import NodeProcess
 from tests.kit.postgres import PostgresServer
 from tests.kit.process import Process, answers, free_port
 from tests.kit.wait import wait_until
 
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""127.0.0.1 is never behind a proxy."""
-
 START_S_MAX = 10.0
 """A second start takes well below 2 s on an idle machine; a busy one may pause."""
-
-
-class NodeProcess:
-    """``jilnode run`` on a port of its own."""
-
-    def __init__(self, home: Path, name: str = "dev-node-01", *arguments: str, **settings: str) -> None:
-        self.home = home
-        self.name = name
-        self.port = int(settings.pop("JIL_HTTP_PORT", "") or free_port())
-        self.url = f"http://127.0.0.1:{self.port}"
-        environment = inherited_environment() | {
-            "JIL_NODE_ID": name,
-            "JIL_DATA_DIR": str(home),
-            "JIL_HTTP_PORT": str(self.port),
-            "JIL_RATE_LIMIT": "off",
-            **settings,
-        }
-        command = [sys.executable, "-m", "jilnode.cli.main", "run", *arguments]
-        self.process = Process(command, log=home.with_suffix(".log"), env=environment)
-
-    def start(self, ready: str = "/healthz") -> float:
-        """Returns the seconds that it took."""
-        began = time.monotonic()
-        self.process.start()
-        self.process.wait_ready(lambda: self._answers(ready))
-        return time.monotonic() - began
-
-    def _answers(self, path: str) -> bool:
-        with suppress(OSError, ValueError):
-            return self.get(path)[0] == 200
-        return False
-
-    def get(self, path: str, **headers: str) -> tuple[int, Any]:
-        return self._ask("GET", path, None, headers)
-
-    def post(self, path: str, key: str, body: dict[str, object]) -> tuple[int, Any]:
-        headers = {"authorization": f"Bearer {self.token()}", "idempotency-key": key}
-        return self._ask("POST", path, json.dumps(body).encode(), headers | {"content-type": "application/json"})
-
-    def token(self) -> str:
-        return make_development_token(Settings(data_dir=self.home), "demo", all_scopes(), 600)
-
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
-        request = urllib.request.Request(self.url + path, body, headers, method=method)
-        try:
-            with OPENER.open(request, timeout=15) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
 
 
 def _open_accounts(node: NodeProcess) -> None:
