@@ -1,7 +1,8 @@
 """The auditor: an empty follower of everybody, in memory, that believes nothing it can check."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,9 +13,10 @@ from jilnode.kernel.apply import Group, apply, needed, verify
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, decode_header, decode_record, section_hash
 from jilnode.kernel.errors import Breach, CommitFailed, Missing, Parked
-from jilnode.kernel.ports import Wanted
+from jilnode.kernel.ports import RowWrite, Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
+from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import GIBIBYTE
 from jilnode.module import Module
@@ -50,10 +52,12 @@ class Auditor:
             entropy=SystemEntropy(),
             cache_bytes=GIBIBYTE,
         )
-        self._store = MemoryStore(MemoryDisk())
+        self._disk = MemoryDisk()
+        self._store = MemoryStore(self._disk)
         self._feeds: dict[str, Feed] = {}
         self._opened = False
         self._seals = 0
+        self._compared = 0
 
     async def take(self, record: Record) -> str | None:
         if not self._opened:
@@ -94,6 +98,39 @@ class Auditor:
         for name, state in sorted(self._engine.sources.items()):
             if state.drift:
                 return f"{name}: a tick's digest is not that of its rows"
+        return None
+
+    @property
+    def heads(self) -> dict[str, tuple[int, int]]:
+        """source -> (epoch, size) that was proven."""
+        return {name: (state.epoch, state.size) for name, state in self._engine.sources.items() if state.size}
+
+    @property
+    def tables(self) -> tuple[Table[Any], ...]:
+        """Those whose rows the journal tells; what only one node keeps is in no journal."""
+        return tuple([table for table in self._engine.registry.tables.values() if not table.local])
+
+    async def compare(
+        self, stored: AsyncIterator[tuple[Table[Any], RowWrite]], moved: Callable[[], Awaitable[bool]]
+    ) -> str | None:
+        """After ``finish``: whether a database's tables hold exactly the rows that its journal tells. ``stored`` comes
+        table by table, in key order. Its node may go on writing: what is newer than what was proven is left out."""
+        expected = {table.name: dict(sorted(self._disk.tables[table.name].rows.items())) for table in self.tables}
+        async for table, row in stored:
+            told = expected[table.name].pop(row.key, None)
+            owner = self._engine.sources.get(row.owner)
+            if owner is not None and (row.epoch, row.sequence) >= (owner.epoch, owner.size):
+                continue
+            if told is None:
+                return f"{table.name} {row.key}: it is in the table, and in no journal"
+            if table.write_once:
+                told = told._replace(doc=b"")
+            if told != row:
+                return f"{table.name} {row.key}: the table has another row than the journal"
+            self._compared += 1
+        missing = [f"{name} {key}" for name, rows in expected.items() for key in rows]
+        if missing and not await moved():
+            return f"{missing[0]}: it is in the journal, and not in the table"
         return None
 
     async def _advance(self, feed: Feed) -> bool:
@@ -140,6 +177,8 @@ class Auditor:
                 f"digest {state.digest:064x}"
             )
         lines.append(f"proven: {self._seals} seals, every section, owner, invariant and tick digest")
+        if self._compared:
+            lines.append(f"proven: {self._compared} rows of the database are those of the journal")
         return lines
 
 

@@ -1,7 +1,8 @@
 """Reading journals for the other commands: from a database, beside whoever writes it, or from an export file."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +12,8 @@ from jilnode.events.export import read_lines
 from jilnode.events.record import record_of_entry, record_of_seal
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach
+from jilnode.kernel.ports import RowWrite
+from jilnode.kernel.table import Table
 from jilnode.limits import PAGE_ITEMS_MAX, PEER_PAGE_ENTRIES
 from jilnode.stores.postgres import PostgresStore
 from jilnode.stores.sqlite import SqliteStore
@@ -49,9 +52,18 @@ class DatabaseJournals:
     async def close(self) -> None:
         await self._store.close()
 
+    async def moved(self, heads: Heads) -> bool:
+        """Whether the node has written since."""
+        return await self.heads() != heads
+
     async def heads(self) -> Heads:
         """Of one moment: nothing below them rests on anything above."""
         return await self._store.heads()
+
+    async def rows(self, tables: Sequence[Table[Any]]) -> AsyncIterator[tuple[Table[Any], RowWrite]]:
+        """What stands in the tables, table by table, in key order."""
+        async for item in self._store.stored(tables):
+            yield item
 
     async def records(self, source: str, start: tuple[int, int], end: tuple[int, int]) -> AsyncIterator[Record]:
         """One source's, from (epoch, size) to (epoch, size). Raises ``Breach`` for what can't be read."""

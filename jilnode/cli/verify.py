@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from jilnode.audit import Auditor
-from jilnode.cli.journals import journal_records
+from jilnode.cli.journals import DatabaseJournals, is_database, journal_records
 from jilnode.identity import load_trust
 from jilnode.kernel.errors import Breach
 from jilnode.module import installed_modules
@@ -47,6 +47,17 @@ async def _verify(auditor: Auditor, target: str) -> str | None:
             async for record in records:
                 if (finding := await auditor.take(record)) is not None:
                     return finding
+        finding = await auditor.finish()
+        if finding is None and is_database(target):
+            finding = await _compare(auditor, target)
     except Breach as breach:
         return str(breach)
-    return await auditor.finish()
+    return finding
+
+
+async def _compare(auditor: Auditor, target: str) -> str | None:
+    journals = DatabaseJournals(target)
+    try:
+        return await auditor.compare(journals.rows(auditor.tables), lambda: journals.moved(auditor.heads))
+    finally:
+        await journals.close()

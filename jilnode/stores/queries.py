@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import Any
 
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.ports import Loaded, Page, Wanted
+from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import Dialect
@@ -173,6 +173,26 @@ class Queries:
             f" where key in ({' union '.join(branches)}) {order} limit $1",
             *arguments,
         )
+
+    async def tables(self) -> set[str]:
+        """The names of the tables that the database has."""
+        return {name for (name,) in await self._session.fetch("select name from shape")}
+
+    async def stored(self, table: Table[Any], after: str, limit: int) -> list[RowWrite]:
+        """A page of a table as it stands in the database, in key order. Write-once rows have no document there."""
+        shape = self._shapes[table]
+        columns = [*(["doc"] if shape.document else []), *[column.name for column in shape.columns]]
+        records = await self._session.fetch(
+            f"select {', '.join(('key', 'owner', 'epoch', 'sequence', *columns))} from {shape.sql_name}"
+            " where key > $1 order by key limit $2",
+            after,
+            limit,
+        )
+        found: list[RowWrite] = []
+        for key, owner, epoch, sequence, *rest in records:
+            doc = rest.pop(0).encode() if shape.document else b""
+            found.append(RowWrite(key, owner, epoch, sequence, doc, tuple(rest)))
+        return found
 
     async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
         records = await self._session.fetch(

@@ -1,12 +1,13 @@
 """What SQLite and PostgreSQL have in common: questions go to the writer's session or to one beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.ports import Loaded, Page, Wanted
+from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
+from jilnode.limits import PAGE_ITEMS_MAX
 from jilnode.stores.dialect import Dialect
 from jilnode.stores.queries import Queries
 from jilnode.stores.session import Session
@@ -56,6 +57,19 @@ class SqlStore:
         descending: bool = False,
     ) -> Page:
         return await self._queries.page(table, any_of, after=after, limit=limit, descending=descending)
+
+    async def stored(self, tables: Sequence[Table[Any]]) -> AsyncIterator[tuple[Table[Any], RowWrite]]:
+        """The rows of those of ``tables`` that the database has, as they stand there, in key order."""
+        self._declare(tables)
+        names = await self._queries.tables()
+        for table in tables:
+            page: list[RowWrite] = []
+            while table.name in names:
+                page = await self._queries.stored(table, page[-1].key if page else "", PAGE_ITEMS_MAX)
+                for row in page:
+                    yield table, row
+                if len(page) < PAGE_ITEMS_MAX:
+                    break
 
     async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
         return await self._queries.journal(source, epoch, start, limit)
