@@ -339,16 +339,17 @@ class Writer:
                 rejected.extra["address"] = image.row.url
 
     async def _follow_up(self, call: Call, rejected: Rejected, now: int) -> Rejected | None:
-        """Runs what the refusal asks for. None: the caller waits for its effect."""
+        """Runs what the refusal asks for. None: the caller waits for its effect. Asked again each time: what has come
+        meanwhile may have been another caller's."""
         if call.wait_until_us == 0:
-            assert isinstance(rejected.follow_up, msgspec.Struct)
-            asked = Submission(rejected.follow_up, self.engine.source, frozenset({"kernel"}))
-            outcome = await self._decide(asked, now)
-            if isinstance(outcome, Rejected):
-                return outcome
             call.wait_until_us = now + int(rejected.wait_s * 1_000_000)
         if call.wait_until_us <= now or len(self._inbox.waiting) >= WAITING_MAX:
             return rejected
+        assert isinstance(rejected.follow_up, msgspec.Struct)
+        asked = Submission(rejected.follow_up, self.engine.source, frozenset({"kernel"}))
+        outcome = await self._decide(asked, now)
+        if isinstance(outcome, Rejected):
+            return outcome
         self._inbox.waiting.append(call)
         return None
 

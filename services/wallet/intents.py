@@ -18,6 +18,7 @@ __all__ = (
     "PostTransfer",
     "RequestShare",
     "ReserveTransfer",
+    "ReturnHold",
     "SetFee",
     "SetLimit",
     "SetRoaming",
@@ -143,10 +144,12 @@ class SetStatus(_Intent, frozen=True):
 
 
 class RequestShare(_Intent, frozen=True):
-    """The wallet's own: asks another node for part of a balance (``<account>/<asset>``)."""
+    """The wallet's own: asks another node for part of a balance (``<account>/<asset>``). ``purpose`` names the command
+    that waits for it: what comes is bound to that one."""
 
     balance: str
     amount: int
+    purpose: str
 
 
 class GrantShare(_Intent, frozen=True):
@@ -158,6 +161,10 @@ class ClaimShare(_Intent, frozen=True):
 
 
 class DriftHome(_Intent, frozen=True):
+    key: str
+
+
+class ReturnHold(_Intent, frozen=True):
     key: str
 
 

@@ -12,6 +12,7 @@ from jilnode.module import Change, Invariant
 from services.wallet.rows import (
     ASSETS,
     CLAIMS,
+    HOLDS,
     PENDING,
     RECEIPTS,
     REQUESTS,
@@ -22,13 +23,17 @@ from services.wallet.rows import (
     TRANSITS,
     Pending,
     Transfer,
+    hold_key,
     home_of,
+    share_key,
 )
 
 __all__ = ("INVARIANTS",)
 
 
 SCALE_MAX = 9
+_RESOLVES = frozenset([PENDING.name])
+_BINDS = frozenset([HOLDS.name, CLAIMS.name])
 
 
 def _explained(change: Change) -> str | None:
@@ -37,21 +42,31 @@ def _explained(change: Change) -> str | None:
     moved: dict[str, int] = {}
     supply: dict[str, int] = {}
     source = change.source
+    # Events without such rows, which most are, are not asked the questions of _reserved and _bound.
+    resolves, binds = change.touches(_RESOLVES), change.touches(_BINDS)
     for key, before, after in change.rows(SHARES):
         if after is None:
             return f"share {key} is deleted"
-        if after.available < 0 or after.held < 0:
+        if not resolves and after.held != (0 if before is None else before.held):
+            return f"share {key} holds what nothing reserves or resolves"
+        if not binds and after.bound != (0 if before is None else before.bound):
+            return f"share {key} has bound what did not arrive for a purpose"
+        if after.available < 0 or after.held < 0 or after.bound < 0:
             return f"share {key} is below zero"
         balance = f"{after.account}/{after.asset}"
         if key != f"{balance}/{source}":
             return f"share {key} is of another account, asset or node"
-        moved[balance] = after.available + after.held - (0 if before is None else before.available + before.held)
+        moved[balance] = after.available + after.held + after.bound
+        if before is not None:
+            moved[balance] -= before.available + before.held + before.bound
     for key, before, transfer in change.rows(TRANSFERS):
         if before is not None or transfer is None:
             return f"transfer {key} is immutable"
         problem = _transfer(transfer)
         if problem is not None:
             return f"transfer {key} {problem}"
+        if transfer.of and not resolves:
+            return f"{key} is posted but not resolved"
         asset, amount, fee = transfer.asset, transfer.amount, transfer.fee
         if transfer.debit:
             balance = f"{transfer.debit}/{asset}"
@@ -182,7 +197,9 @@ def _sent(change: Change) -> str | None:
         if cause is None:
             return f"{key} is sent without the entry that asked for it"
         asker, request = cause
-        if (row.to, row.balance) != (asker, request.balance) or not 0 <= row.amount <= request.amount:
+        if (row.to, row.balance, row.purpose) != (asker, request.balance, request.purpose):
+            return f"{key} is sent as something else than was asked for"
+        if not 0 <= row.amount <= request.amount:
             return f"{key} is sent as something else than was asked for"
         if row.amount and home_of(row.balance) not in (source, asker):
             return f"{key} is sent away by a node that is not the account's home"
@@ -199,9 +216,40 @@ def _sent(change: Change) -> str | None:
     return None
 
 
+def _bound(change: Change) -> str | None:
+    """What a share has bound changes by what its holds do. A hold grows by what was sent for its purpose and by nothing
+    else, and what was sent for a purpose is nowhere but in its hold."""
+    arrived: dict[str, int] = {}
+    for key, _, claim in change.rows(CLAIMS):
+        sent = change.cause(TRANSITS, key)
+        if sent is not None and sent[1].purpose and claim.amount:
+            hold = hold_key(claim.balance, sent[1].purpose, change.source)
+            arrived[hold] = arrived.get(hold, 0) + claim.amount
+    bound: dict[str, int] = {}
+    for key, before, after in change.rows(HOLDS):
+        came = arrived.pop(key, 0)
+        was = 0 if before is None else before.amount
+        difference = -was if after is None else after.amount - was
+        # One that ends is used or given back, whole; one that stands has grown by what came.
+        if came if after is None else difference != came or not came:
+            return f"hold {key} is of something else than was sent for it"
+        balance, _, _ = key.rsplit("/", 2)
+        share = share_key(balance, change.source)
+        bound[share] = bound.get(share, 0) - difference
+    if arrived:
+        return f"{next(iter(arrived))} was sent for a purpose and is not bound to it"
+    for key, before, after in change.rows(SHARES):
+        bound[key] = bound.get(key, 0) + after.bound - (0 if before is None else before.bound)
+    for key, amount in bound.items():
+        if amount:
+            return f"share {key} has bound {amount} more than its holds"
+    return None
+
+
 INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained),
-    Invariant("wallet_reserved", range(1, 2), _reserved),
-    Invariant("wallet_sent", range(1, 2), _sent),
-    Invariant("wallet_scaled", range(1, 2), _scaled),
+    Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,)),
+    Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
+    Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),
+    Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS,)),
 )

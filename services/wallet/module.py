@@ -5,7 +5,7 @@ from typing import Any
 
 from jilnode.kernel.names import valid_key
 from jilnode.module import Command, Module, Reaction, Touch
-from services.wallet.commands import accounts, fees, limits, pending, roaming, transfers
+from services.wallet.commands import accounts, fees, holds, limits, pending, roaming, transfers
 from services.wallet.intents import (
     Burn,
     ClaimReturn,
@@ -22,6 +22,7 @@ from services.wallet.intents import (
     PostTransfer,
     RequestShare,
     ReserveTransfer,
+    ReturnHold,
     SetFee,
     SetLimit,
     SetRoaming,
@@ -132,6 +133,7 @@ MODULE = Module(
         Command(RequestShare, "wallet.share.requested", roaming.request_share, no_reply),
         Command(GrantShare, "wallet.share.sent", roaming.grant_share, no_reply),
         Command(ClaimShare, "wallet.share.received", roaming.claim_share, no_reply),
+        Command(ReturnHold, "wallet.hold.returned", holds.return_hold, no_reply),
         Command(DriftHome, "wallet.share.returned", roaming.drift_home, no_reply),
         Command(ClaimReturn, "wallet.return.received", roaming.claim_return, no_reply),
     ),

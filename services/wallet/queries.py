@@ -246,9 +246,13 @@ def _balance(
         if node == context.source:
             here = share.available
         age_ms = None if not heard_us else max(0, context.time_us - heard_us) // 1000
-        nodes.append(NodePart(node, format_amount(share.available, scale), format_amount(share.held, scale), age_ms))
+        nodes.append(
+            NodePart(
+                node, format_amount(share.available, scale), format_amount(share.held + share.bound, scale), age_ms
+            )
+        )
     available = sum(share.available for _, share in rows)
-    held = sum(share.held for _, share in rows)
+    held = sum(share.held + share.bound for _, share in rows)
     return BalanceView(
         asset,
         format_amount(available, scale),

@@ -18,7 +18,7 @@ from jilnode.module import (
     SumIndex,
     Table,
 )
-from services.wallet.intents import DriftHome, ExpirePending
+from services.wallet.intents import DriftHome, ExpirePending, ReturnHold
 
 __all__ = (
     "ACCOUNTS",
@@ -28,6 +28,7 @@ __all__ = (
     "FEES",
     "GRANTED",
     "HANDLES",
+    "HOLDS",
     "LIMITS",
     "PENDING",
     "RECEIPTS",
@@ -42,6 +43,7 @@ __all__ = (
     "USAGE",
     "VISITS",
     "Counted",
+    "hold_key",
     "home_of",
     "share_key",
 )
@@ -72,14 +74,26 @@ class Handle(Owned, frozen=True):
 
 
 class Share(Owned, frozen=True):
-    """What one node holds of a balance: ``available`` to spend here, ``held`` for open pending transfers. Away from
-    home it goes home at ``drift_us``."""
+    """What one node holds of a balance: ``available`` to spend here, ``held`` for open pending transfers, ``bound`` for
+    waiting commands (its holds). Away from home what is available goes home at ``drift_us``."""
 
     account: str
     asset: str
     available: int = 0
     held: int = 0
     drift_us: int = 0
+    bound: int = 0
+
+
+class Hold(Owned, frozen=True):
+    """Money that was asked for and came for one purpose, in its share's ``bound``; it goes back at ``deadline_us``.
+    ``allowance`` and ``count`` are the part of the account's limits that came with it, until ``until_us``."""
+
+    amount: int
+    deadline_us: int
+    allowance: int = 0
+    count: int = 0
+    until_us: int = 0
 
 
 class Visit(Owned, frozen=True):
@@ -203,17 +217,19 @@ class Granted(Owned, frozen=True):
 
 
 class Request(Owned, frozen=True):
-    """A node asks ``to`` for part of a balance. Open until ``to`` writes the transit under the same key."""
+    """A node asks ``to`` for part of a balance. Open until ``to`` writes the transit under the same key. ``purpose``
+    names the command that waits for it, until ``deadline_us``."""
 
     balance: str
     amount: int
     to: str
     deadline_us: int
+    purpose: str = ""
 
 
 class Transit(Owned, frozen=True):
-    """Money on its way to node ``to``. An amount of 0 refuses the request, ``code`` says why. ``until_us``, where
-    limits hold: the amount and ``count`` debits are what ``to`` may use of them until then."""
+    """Money on its way to node ``to``, for the request's ``purpose``. An amount of 0 refuses the request, ``code`` says
+    why. ``until_us``, where limits hold: the amount and ``count`` debits are what ``to`` may use of them until then."""
 
     balance: str
     amount: int
@@ -221,6 +237,7 @@ class Transit(Owned, frozen=True):
     code: str = ""
     count: int = 0
     until_us: int = 0
+    purpose: str = ""
 
 
 class Claim(Owned, frozen=True):
@@ -258,6 +275,13 @@ SHARES = Table(
         EqualityIndex("by_account", "account"),
         DeadlineIndex("drift", "drift_us", lambda key, row: DriftHome(key)),
     ),
+)
+HOLDS = Table(
+    "wallet.hold",
+    Hold,
+    EndsWithOwner(),
+    searchable=("deadline_us",),
+    indexes=(DeadlineIndex("deadline", "deadline_us", lambda key, row: ReturnHold(key)),),
 )
 TRANSFERS = Table("wallet.transfer", Transfer, CreatedBy(), write_once=True, searchable=("debit", "credit"))
 PENDING = Table(
@@ -305,6 +329,7 @@ TABLES = (
     ACCOUNTS,
     HANDLES,
     SHARES,
+    HOLDS,
     TRANSFERS,
     PENDING,
     BATCHES,
@@ -324,6 +349,10 @@ TABLES = (
 
 def share_key(balance: str, node: str) -> str:
     return f"{balance}/{node}"
+
+
+def hold_key(balance: str, purpose: str, node: str) -> str:
+    return f"{balance}/{purpose}/{node}"
 
 
 def home_of(account: str) -> SourceId:

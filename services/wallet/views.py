@@ -116,7 +116,7 @@ class SettingView(msgspec.Struct, frozen=True):
 
 class BalanceView(msgspec.Struct, frozen=True):
     """``total`` = available + pending + in transit, over all nodes as far as this one has heard; ``here`` is what can
-    be spent at this node at once."""
+    be spent at this node at once; ``pending`` is what is reserved, or came for a transfer that waits for it."""
 
     asset: str
     available: str
@@ -178,7 +178,7 @@ def transfer_reply(rows: EntryRows) -> TransferView:
     share = rows.get(SHARES, f"{row.debit}/{row.asset}/{rows.source}") if row.debit else None
     balance = None
     if share is not None:
-        balance = Posted(format_amount(share.available, row.scale), format_amount(share.held, row.scale))
+        balance = Posted(format_amount(share.available, row.scale), format_amount(share.held + share.bound, row.scale))
     return transfer_view(key, row, balance)
 
 

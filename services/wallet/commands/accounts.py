@@ -127,7 +127,7 @@ def _has_money(state: State, account: str) -> bool:
     for key in state[SHARES].keys("by_account", account):
         share = state[SHARES].get(key)
         if share is not None:
-            if share.available or share.held:
+            if share.available or share.held or share.bound:
                 return True
             balances[f"{account}/{share.asset}"] = None
     return any(under_way(state, balance) for balance in balances)

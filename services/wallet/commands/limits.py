@@ -4,7 +4,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
-from services.wallet.commands.shares import ask
+from services.wallet.commands.shares import Purpose, ask
 from services.wallet.intents import SetLimit
 from services.wallet.rows import LIMITS, USAGE, VISITS, Counted, Limit, Usage, Visit, home_of, share_key
 
@@ -32,9 +32,8 @@ def set_limit(state: State, context: Context, command: SetLimit) -> None:
     )
 
 
-def check_limits(state: State, context: Context, account: str, asset: str, amount: int) -> Counted | None:
+def check_limits(state: State, context: Context, balance: str, amount: int, purpose: Purpose) -> Counted | None:
     """Counts a debit of ``amount``, or a reservation when it is made. Returns what was counted; None without limits."""
-    balance = f"{account}/{asset}"
     limit = state[LIMITS].get(balance)
     if limit is None:
         return None
@@ -42,8 +41,8 @@ def check_limits(state: State, context: Context, account: str, asset: str, amoun
         raise Rejected("limit_single", "more than this account may move at once", field="/amount")
     if not (limit.daily or limit.monthly or limit.count):
         return None
-    if home_of(account) != context.source:
-        return _use_allowance(state, context, balance, limit, amount)
+    if home_of(balance) != context.source:
+        return _use_allowance(state, context, balance, limit, amount, purpose)
     usage = _usage(state, context, balance, limit)
     if limit.daily and usage.daily + amount > limit.daily:
         raise Rejected("limit_daily", "more than this account may move in a day", field="/amount")
@@ -135,16 +134,18 @@ def _give_allowance_back(
     )
 
 
-def _use_allowance(state: State, context: Context, balance: str, limit: Limit, amount: int) -> Counted:
+def _use_allowance(
+    state: State, context: Context, balance: str, limit: Limit, amount: int, purpose: Purpose
+) -> Counted:
     """Away from home: only what came with the money, and was not used."""
     key = share_key(balance, context.source)
     visit = state[VISITS].get(key)
     fresh = visit is not None and visit.until_us > context.time_us
     allowance, count = (visit.allowance, visit.count) if visit is not None and fresh else (0, 0)
     if (limit.daily or limit.monthly) and amount > allowance:
-        raise ask(state, context, balance, amount - allowance)
+        raise ask(state, context, balance, amount - allowance, purpose)
     if limit.count and count < 1:
-        raise ask(state, context, balance, amount)
+        raise ask(state, context, balance, amount, purpose)
     assert visit is not None
     state[VISITS].put(
         key,

@@ -6,8 +6,9 @@ from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
 from services.wallet.commands.fees import charge, fee_for
+from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, uncount
-from services.wallet.commands.shares import check_debit, credit, hold, release
+from services.wallet.commands.shares import check_debit, credit, release, set_aside
 from services.wallet.commands.transfers import check_parties
 from services.wallet.intents import ExpirePending, PostPending, ReserveTransfer, VoidPending
 from services.wallet.rows import ACCOUNTS, PENDING, TRANSFERS, Pending, Transfer
@@ -28,8 +29,11 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
         raise Rejected("bad_timeout", f"1 to {TIMEOUT_S_MAX} s", field="/timeout_s", status=400)
     amount = parse_amount(command.amount, asset.scale)
     fee = fee_for(state, context.source, command.asset, "pending", amount)
-    counted = check_limits(state, context, debit_key, command.asset, amount)
-    hold(state, context, debit_key, command.asset, amount + fee)
+    balance = f"{debit_key}/{command.asset}"
+    purpose = ("pending", credit_key, amount)
+    share = spendable(state, context, balance, purpose)
+    counted = check_limits(state, context, balance, amount, purpose)
+    set_aside(state, context, balance, share, amount + fee, purpose)
     state[PENDING].insert(
         context.new_key(),
         Pending(

@@ -4,8 +4,9 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.holds import bind
 from services.wallet.commands.limits import give_back, take_allowance
-from services.wallet.commands.shares import DRIFT_AFTER_US, moved
+from services.wallet.commands.shares import DRIFT_AFTER_US, changed, moved
 from services.wallet.intents import ClaimReturn, ClaimShare, DriftHome, GrantShare, RequestShare, SetRoaming
 from services.wallet.rows import (
     ACCOUNTS,
@@ -63,7 +64,7 @@ def request_share(state: State, context: Context, command: RequestShare) -> None
         return
     request = context.new_key()
     deadline_us = context.time_us + REQUEST_TIMEOUT_US
-    state[REQUESTS].insert(request, Request(command.balance, command.amount, holder, deadline_us))
+    state[REQUESTS].insert(request, Request(command.balance, command.amount, holder, deadline_us, command.purpose))
     if state[SHARES].get(key) is None:
         account, _, asset = command.balance.rpartition("/")
         state[SHARES].put(key, Share(account, asset))
@@ -100,7 +101,7 @@ def grant_share(state: State, context: Context, command: GrantShare) -> None:
     if context.time_us > request.deadline_us:
         code = "too_late"
     elif share is None or share.available == 0:
-        code = "nothing_here"
+        code = "held_for_another" if share is not None and share.bound else "nothing_here"
     elif visit is not None and context.time_us - visit.arrived_us < MINIMUM_STAY_US:
         code = "minimum_stay"
     elif asker == home_of(request.balance):
@@ -109,8 +110,8 @@ def grant_share(state: State, context: Context, command: GrantShare) -> None:
         amount, count, until_us, code = _allow(state, context, request, asker, min(request.amount, share.available))
     if amount:
         assert share is not None
-        state[SHARES].put(key, moved(context, share, -amount, 0))
-    state[TRANSITS].put(command.key, Transit(request.balance, amount, asker, code, count, until_us))
+        state[SHARES].put(key, changed(share, available=-amount))
+    state[TRANSITS].put(command.key, Transit(request.balance, amount, asker, code, count, until_us, request.purpose))
 
 
 def _allow(state: State, context: Context, request: Request, asker: str, amount: int) -> tuple[int, int, int, str]:
@@ -144,7 +145,7 @@ def _used(roaming: Roaming, amount: int) -> Roaming:
 
 
 def claim_share(state: State, context: Context, command: ClaimShare) -> None:
-    """What was sent arrives, once; a refusal (amount 0) closes the request."""
+    """What was sent arrives, once, for who waits for it; a refusal (amount 0) closes the request."""
     transit = state[TRANSITS].rest_on(command.key)
     assert transit is not None
     state[CLAIMS].put(command.key, Claim(transit.balance, transit.amount))
@@ -165,6 +166,12 @@ def claim_share(state: State, context: Context, command: ClaimShare) -> None:
             ),
         )
         return
+    if transit.purpose:
+        asked = state[REQUESTS].get(command.key)
+        assert asked is not None
+        bind(state, context, transit, asked.deadline_us)
+        state[VISITS].put(key, Visit(request, "", 0, context.time_us, visit.allowance, visit.count, visit.until_us))
+        return
     _arrive(state, context, transit.balance, transit.amount)
     # Parts of the same windows add up; those of windows that are over are worth nothing.
     same = visit.until_us == transit.until_us
@@ -180,7 +187,8 @@ def _arrive(state: State, context: Context, balance: str, amount: int) -> None:
     account, _, asset = balance.rpartition("/")
     share = moved(context, state[SHARES].get(key) or Share(account, asset), amount, 0)
     if share.drift_us:
-        share = Share(account, asset, share.available, share.held, context.time_us + DRIFT_AFTER_US)
+        drift_us = context.time_us + DRIFT_AFTER_US
+        share = Share(account, asset, share.available, share.held, drift_us, share.bound)
     state[SHARES].put(key, share)
 
 
@@ -188,7 +196,7 @@ def drift_home(state: State, context: Context, command: DriftHome) -> None:
     """What lies unused away from home goes home, and with it what it did not use of the limits."""
     share = state[SHARES].get(command.key)
     assert share is not None
-    state[SHARES].put(command.key, Share(share.account, share.asset, 0, share.held, 0))
+    state[SHARES].put(command.key, Share(share.account, share.asset, 0, share.held, 0, share.bound))
     if not share.available:
         return
     balance = f"{share.account}/{share.asset}"

@@ -1,5 +1,7 @@
 """Shares: credit anybody at this node; debit only what this node's share holds."""
 
+from hashlib import sha256
+
 from jilnode.kernel.state import Context, State, View
 from jilnode.module import Rejected
 from services.wallet.intents import RequestShare
@@ -16,12 +18,38 @@ from services.wallet.rows import (
     share_key,
 )
 
-__all__ = ("DRIFT_AFTER_US", "ask", "check_debit", "credit", "debit", "hold", "moved", "release", "short", "under_way")
+__all__ = (
+    "DRIFT_AFTER_US",
+    "Purpose",
+    "ask",
+    "changed",
+    "check_debit",
+    "credit",
+    "debit",
+    "moved",
+    "purpose_name",
+    "release",
+    "set_aside",
+    "short",
+    "under_way",
+)
 
 HOME_HEARD_MAX_S = 600
 SHARE_WAIT_S = 2.0
 DRIFT_AFTER_US = 60_000_000
 REFUSAL_STANDS_US = 5_000_000
+PURPOSE_HEX_DIGITS = 24
+
+Purpose = tuple[str, str, int]
+"""What a debit is for: (kind, the account that is paid, amount). With who asks, it names the command that waits: who
+tries the same again finds what came for it, after a restart too."""
+
+
+def purpose_name(context: Context, purpose: Purpose) -> str:
+    """The purpose as a part of keys: as short as they need, and it tells nobody who pays whom."""
+    kind, credit, amount = purpose
+    text = f"{context.actor}\x00{kind}\x00{credit}\x00{amount}"
+    return sha256(text.encode()).hexdigest()[:PURPOSE_HEX_DIGITS]
 
 
 def check_debit(context: Context, account: str, row: Account) -> None:
@@ -43,25 +71,22 @@ def check_debit(context: Context, account: str, row: Account) -> None:
         )
 
 
-def debit(state: State, context: Context, account: str, asset: str, amount: int) -> None:
-    """Takes ``amount`` off this node's share. Raises ``Rejected``: ``insufficient_funds``, or ``share_short`` when the
-    rest lies at other nodes, whom the node then asks."""
-    shares = state[SHARES]
-    key = f"{account}/{asset}/{context.source}"
-    share = shares.get(key)
+def debit(state: State, context: Context, balance: str, share: Share | None, amount: int, purpose: Purpose) -> None:
+    """Takes ``amount`` off ``share``, this node's of the balance. Raises ``Rejected``: ``insufficient_funds``, or
+    ``share_short`` when the rest lies at other nodes, whom the node then asks."""
     if share is None or share.available < amount:
-        raise short(state, context, f"{account}/{asset}", amount - (0 if share is None else share.available))
-    shares.put(key, Share(account, asset, share.available - amount, share.held, share.drift_us))
+        raise short(state, context, balance, share, amount, purpose)
+    state[SHARES].put(
+        f"{balance}/{context.source}",
+        Share(share.account, share.asset, share.available - amount, share.held, share.drift_us, share.bound),
+    )
 
 
-def hold(state: State, context: Context, account: str, asset: str, amount: int) -> None:
-    """Moves ``amount`` from available to held."""
-    shares = state[SHARES]
-    key = f"{account}/{asset}/{context.source}"
-    share = shares.get(key)
+def set_aside(state: State, context: Context, balance: str, share: Share | None, amount: int, purpose: Purpose) -> None:
+    """Moves ``amount`` from available to held. Raises as ``debit``."""
     if share is None or share.available < amount:
-        raise short(state, context, f"{account}/{asset}", amount - (0 if share is None else share.available))
-    shares.put(key, moved(context, share, -amount, amount))
+        raise short(state, context, balance, share, amount, purpose)
+    state[SHARES].put(f"{balance}/{context.source}", changed(share, available=-amount, held=amount))
 
 
 def release(state: State, context: Context, account: str, asset: str, held: int, back: int) -> None:
@@ -81,12 +106,24 @@ def credit(state: State, context: Context, account: str, asset: str, amount: int
     shares.put(key, moved(context, share, amount, 0))
 
 
+def changed(share: Share, available: int = 0, held: int = 0, bound: int = 0) -> Share:
+    """The share with so much more of each."""
+    return Share(
+        share.account,
+        share.asset,
+        share.available + available,
+        share.held + held,
+        share.drift_us,
+        share.bound + bound,
+    )
+
+
 def moved(context: Context, share: Share, available: int, held: int) -> Share:
     """The share after a change; what becomes available away from home gets a moment at which it goes home."""
     drift_us = share.drift_us
     if available > 0 and not drift_us and not share.account.startswith(context.source + "/"):
         drift_us = context.time_us + DRIFT_AFTER_US
-    return Share(share.account, share.asset, share.available + available, share.held + held, drift_us)
+    return Share(share.account, share.asset, share.available + available, share.held + held, drift_us, share.bound)
 
 
 def under_way(state: State | View, balance: str) -> int:
@@ -95,9 +132,12 @@ def under_way(state: State | View, balance: str) -> int:
     return sent - state[CLAIMS].total("moving", balance) - state[RECEIPTS].total("moving", balance)
 
 
-def short(state: State, context: Context, balance: str, lacking: int) -> Rejected:
-    """Why a debit can't be made here. What is held elsewhere does not count; what is under way does."""
+def short(state: State, context: Context, balance: str, share: Share | None, amount: int, purpose: Purpose) -> Rejected:
+    """Why a debit can't be made here. What is held elsewhere does not count; what is under way does, and so does what
+    waits for other commands: it may come back."""
     shares = state[SHARES]
+    lacking = amount - (0 if share is None else share.available)
+    bound_here = 0 if share is None else share.bound
     here = share_key(balance, context.source)
     others = [
         key
@@ -106,15 +146,23 @@ def short(state: State, context: Context, balance: str, lacking: int) -> Rejecte
     ]
     elsewhere = 0
     for key in others:
-        share = shares.get(key)
-        elsewhere += 0 if share is None else share.available
+        other = shares.get(key)
+        elsewhere += 0 if other is None else other.available + other.bound
     # Who asks for money has a share from then on, so without others nothing is under way.
     if elsewhere < lacking and (not others or elsewhere + under_way(state, balance) < lacking):
-        return Rejected("insufficient_funds", "the account does not have that much", field="/amount")
-    return ask(state, context, balance, lacking)
+        if elsewhere + bound_here < lacking:
+            return Rejected("insufficient_funds", "the account does not have that much", field="/amount")
+        return Rejected(
+            "share_short",
+            "the rest came for another transfer, and is free if that one is not made",
+            status=409,
+            retry_after_s=5,
+            extra={"reason": "held_for_another"},
+        )
+    return ask(state, context, balance, lacking, purpose)
 
 
-def ask(state: State, context: Context, balance: str, lacking: int) -> Rejected:
+def ask(state: State, context: Context, balance: str, lacking: int, purpose: Purpose) -> Rejected:
     """``share_short``: another node is asked, unless it has just refused; then the caller is told why."""
     visit = state[VISITS].get(share_key(balance, context.source))
     if visit is not None and visit.refused and context.time_us < visit.refused_us + REFUSAL_STANDS_US:
@@ -130,6 +178,6 @@ def ask(state: State, context: Context, balance: str, lacking: int) -> Rejected:
         "the rest lies at another node, which was asked for it",
         status=409,
         retry_after_s=1,
-        follow_up=RequestShare(balance, lacking),
+        follow_up=RequestShare(balance, lacking, purpose_name(context, purpose)),
         wait_s=SHARE_WAIT_S,
     )

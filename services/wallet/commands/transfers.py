@@ -6,6 +6,7 @@ from jilnode.module import Action, Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
 from services.wallet.commands.fees import charge, fee_for
+from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits
 from services.wallet.commands.roaming import request_share
 from services.wallet.commands.shares import check_debit, credit, debit
@@ -36,8 +37,11 @@ def post_transfer(state: State, context: Context, command: PostTransfer) -> None
     check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
     fee = fee_for(state, context.source, command.asset, "transfer", amount)
-    check_limits(state, context, debit_key, command.asset, amount)
-    debit(state, context, debit_key, command.asset, amount + fee)
+    balance = f"{debit_key}/{command.asset}"
+    purpose = ("transfer", credit_key, amount)
+    share = spendable(state, context, balance, purpose)
+    check_limits(state, context, balance, amount, purpose)
+    debit(state, context, balance, share, amount + fee, purpose)
     credit(state, context, credit_key, command.asset, amount)
     if fee:
         charge(state, context, command.asset, fee)
@@ -148,7 +152,9 @@ def burn(state: State, context: Context, command: Burn) -> None:
     check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
     state[SUPPLY].put(supply_key, Supply(supply.issued, supply.burned + amount))
-    debit(state, context, debit_key, command.asset, amount)
+    balance = f"{debit_key}/{command.asset}"
+    purpose = ("burn", "", amount)
+    debit(state, context, balance, spendable(state, context, balance, purpose), amount, purpose)
     state[TRANSFERS].insert(
         context.new_key(),
         Transfer(debit_key, "", command.asset, amount, asset.scale, context.time_us, 0, "burn", command.reference),

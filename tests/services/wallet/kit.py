@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from jilnode.kernel.command import Submission
+from jilnode.kernel.ports import Store
 from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
 from jilnode.module import QueryContext
 from services.wallet import queries
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE
-from services.wallet.rows import CLAIMS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
+from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
 from tests.kit.node import FakeClock, TestNode, running
 
 CHF = "CHFX@ch-zug-01"
@@ -21,12 +22,15 @@ OPERATOR = ("wallet:operate", "wallet:issue", "wallet:transfer")
 
 
 class Bank:
-    """A fleet that shares one clock; the first node issues ``CHFX`` with 2 decimals. Further arguments are those of a
-    ``TestNode``."""
+    """A fleet that shares one clock; the first node issues ``CHFX`` with 2 decimals. Each node has one of ``stores``,
+    or memory. Further arguments are those of a ``TestNode``."""
 
-    def __init__(self, count: int = 1, **options: Any) -> None:
+    def __init__(self, count: int = 1, stores: Sequence[Store | None] = (), **options: Any) -> None:
         self.clock = FakeClock()
-        self.nodes = [TestNode(source, [MODULE], clock=self.clock, **options) for source in SOURCES[:count]]
+        self.nodes = [
+            TestNode(source, [MODULE], clock=self.clock, store=store, **options)
+            for source, store in zip(SOURCES[:count], stores or [None] * count, strict=True)
+        ]
         self.home = self.nodes[0]
 
     async def begin(self) -> None:
@@ -106,18 +110,21 @@ async def started(bank: Bank, node: TestNode, command: Any, subject: str) -> "as
 
 def check_conservation(node: TestNode) -> None:
     """L1, L2, R1: shares and what is under way are what was issued and not burned; nothing is below zero; what is held
-    is what open pending transfers reserve."""
+    is what open pending transfers reserve; what is bound is what came for a purpose."""
     supply: dict[str, int] = {}
     for key, row in rows(node, SUPPLY).items():
         issuer, _, code = key.partition("/")
         supply[f"{code}@{issuer}"] = row.issued - row.burned
     found: dict[str, int] = {}
     held: dict[str, int] = {}
+    bound: dict[str, int] = {}
     for key, share in rows(node, SHARES).items():
         assert share.available >= 0
         assert share.held >= 0
-        found[share.asset] = found.get(share.asset, 0) + share.available + share.held
+        assert share.bound >= 0
+        found[share.asset] = found.get(share.asset, 0) + share.available + share.held + share.bound
         held[key] = share.held
+        bound[key] = share.bound
     for table, sign in ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1)):
         for row in rows(node, table).values():
             asset = row.balance.rpartition("/")[2]
@@ -130,3 +137,7 @@ def check_conservation(node: TestNode) -> None:
         if pending.status == "open":
             held[f"{pending.debit}/{pending.asset}/{key.partition('/')[0]}"] -= pending.amount + pending.fee
     assert not any(held.values())
+    for key, row in rows(node, HOLDS).items():
+        balance, _, owner = key.rsplit("/", 2)
+        bound[f"{balance}/{owner}"] -= row.amount
+    assert not any(bound.values())

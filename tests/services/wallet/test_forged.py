@@ -13,6 +13,7 @@ from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
     CLAIMS,
+    HOLDS,
     PENDING,
     REQUESTS,
     RETURNS,
@@ -23,6 +24,7 @@ from services.wallet.rows import (
     Account,
     Asset,
     Claim,
+    Hold,
     Pending,
     Request,
     Return,
@@ -38,10 +40,12 @@ HOME, ROGUE = "ch-zug-01", "sg-mas-01"
 R, H = "sg-mas-01/r", "ch-zug-01/h"
 """Accounts: the rogue's own, and one at the honest node."""
 GOLD = "GOLD@sg-mas-01"
+GONE = "gone"
 
 
 class Forge(msgspec.Struct, frozen=True):
-    """Writes rows as they are, past every check of the kernel; a row of None rests on what stands there."""
+    """Writes rows as they are, past every check of the kernel; a row of None rests on what stands there, ``GONE``
+    deletes it."""
 
     rows: tuple
 
@@ -50,6 +54,8 @@ def _forge(state, context, command):
     for table, key, row in command.rows:
         if row is None:
             state[table].rest_on(key)
+        elif row == GONE:
+            state[table].delete(key)
         else:
             state[table]._write(key, state.image(table, key), row)
 
@@ -140,13 +146,32 @@ FORGERIES = {
     ),
     "freezes another's account": (((ACCOUNTS, H, Account("x", "", "", "frozen")),), "foreign_row"),
     "opens an account elsewhere": (((ACCOUNTS, f"{HOME}/new", Account("x", "")),), "foreign_row"),
-    "holds with no pending": ((share(R, GOLD, ROGUE, 90, 10),), "invariant.wallet_reserved"),
+    "holds with no pending": ((share(R, GOLD, ROGUE, 90, 10),), "invariant.wallet_explained"),
     "reserves with nothing held": ((HELD[1],), "invariant.wallet_reserved"),
     "begins a pending as posted": (
         (HELD[0], (PENDING, f"{ROGUE}/p", pending(status="posted"))),
         "invariant.wallet_reserved",
     ),
-    "posts a pending that never was": (moved(kind="post", of=f"{ROGUE}/none"), "invariant.wallet_reserved"),
+    "posts a pending that never was": (moved(kind="post", of=f"{ROGUE}/none"), "invariant.wallet_explained"),
+    "posts a pending that never was, beside another": (
+        (
+            (PENDING, f"{ROGUE}/p", pending()),
+            share(R, GOLD, ROGUE, 80, 10),
+            *moved(kind="post", of=f"{ROGUE}/none")[1:],
+        ),
+        "invariant.wallet_reserved",
+    ),
+    "binds with no hold": (
+        ((SHARES, f"{R}/{GOLD}/{ROGUE}", Share(R, GOLD, 90, bound=10)),),
+        "invariant.wallet_explained",
+    ),
+    "makes a hold of what did not come": (
+        (
+            (SHARES, f"{R}/{GOLD}/{ROGUE}", Share(R, GOLD, 90, bound=10)),
+            (HOLDS, f"{R}/{GOLD}/why/{ROGUE}", Hold(10, 1 << 60)),
+        ),
+        "invariant.wallet_bound",
+    ),
     "sends without being asked": (
         (share(R, GOLD, ROGUE, 90), (TRANSITS, f"{ROGUE}/q", Transit(f"{R}/{GOLD}", 10, HOME))),
         "foreign_row",
@@ -321,6 +346,57 @@ CLAIMINGS = {
         "invariant.wallet_sent",
     ),
 }
+
+
+HELD_BY_ROGUE = f"{H}/{CHF}/why/{ROGUE}"
+CLAIMED = ((TRANSITS, f"{ROGUE}/q", None), (CLAIMS, f"{ROGUE}/q", Claim(f"{H}/{CHF}", 10)))
+BOUND = (
+    *CLAIMED,
+    (SHARES, f"{H}/{CHF}/{ROGUE}", Share(H, CHF, bound=10)),
+    (HOLDS, HELD_BY_ROGUE, Hold(10, 1 << 60)),
+)
+BINDINGS = {
+    "for nothing": ((*CLAIMED, share(H, CHF, ROGUE, 10)), None),
+    "for another purpose": (
+        (*BOUND[:3], (HOLDS, f"{H}/{CHF}/other/{ROGUE}", Hold(10, 1 << 60))),
+        None,
+    ),
+    "in a hold of less": ((*BOUND[:3], (HOLDS, HELD_BY_ROGUE, Hold(9, 1 << 60))), None),
+    "in no hold": (BOUND[:3], None),
+    "in a hold that is used in part": (
+        BOUND,
+        (
+            (SHARES, f"{H}/{CHF}/{ROGUE}", Share(H, CHF, 4, bound=6)),
+            (HOLDS, HELD_BY_ROGUE, Hold(6, 1 << 60)),
+        ),
+    ),
+    "in a hold that ends and leaves it bound": (BOUND, ((HOLDS, HELD_BY_ROGUE, GONE),)),
+    "in a hold that outlives it": (BOUND, ((SHARES, f"{H}/{CHF}/{ROGUE}", Share(H, CHF, 10)),)),
+}
+
+
+@pytest.mark.parametrize("name", BINDINGS)
+async def test_what_came_for_a_purpose_can_t_be_claimed(name):
+    made = rogue_and_honest()
+    async with running(*made.nodes):
+        await prepared(made)
+        rogue, home = made.nodes[1], made.home
+        asked = Request(f"{H}/{CHF}", 10, HOME, 9, "why")
+        await rogue.run(Forge(((REQUESTS, f"{ROGUE}/q", asked),)))
+        await home.follow(rogue)
+        sent = (TRANSITS, f"{ROGUE}/q", Transit(f"{H}/{CHF}", 10, ROGUE, purpose="why"))
+        await plant(made, [(REQUESTS, f"{ROGUE}/q", None), share(H, CHF, HOME, -10), sent])
+        forgery, then = BINDINGS[name]
+        if then is not None:
+            await rogue.run(Forge(forgery))
+            await home.follow(rogue)
+            forgery = then
+        before = everything(home)
+        await rogue.run(Forge(forgery))
+        with pytest.raises(Breach) as breach:
+            await home.follow(rogue)
+        assert breach.value.code in ("invariant.wallet_bound", "invariant.wallet_explained"), breach.value
+        assert everything(home) == before
 
 
 @pytest.mark.parametrize("name", CLAIMINGS)

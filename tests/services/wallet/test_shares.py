@@ -72,7 +72,7 @@ async def test_while_the_holder_is_cut_off_the_caller_is_told_to_try_again():
         await turn(away)
         assert again.exception() is not None
         await two.settle()
-        assert await two.available(a, away) == "20.00"
+        assert await two.available(a, away) == "0.00", "it came for that transfer"
         assert await pay_away(two, away, a, b, "20.00") == "posted"
 
 
@@ -134,19 +134,23 @@ async def test_the_home_calls_money_back_whatever_the_roaming_row_says():
         assert (await two.available(c, away)) == "0.00"
 
 
-async def test_money_that_came_stays_for_a_moment_so_that_two_nodes_do_not_play_ping_pong():
+async def test_where_money_came_the_rest_stays_for_a_moment_so_that_two_nodes_do_not_play_ping_pong():
     async with bank(2) as two:
         home, away = two.nodes
         a, b = await roaming(two)
         await two.pay(a, b, "95.00")
+        two.clock.advance(61)
+        await two.settle()
+        await two.pay(b, a, "2.00", "b", away)
         given_up = await started(two, away, PostTransfer(a, b, CHF, "5.00"), "a")
         await waited(two, away)
         assert isinstance(given_up.exception(), Rejected)
         await two.settle()
-        assert await two.available(a, away) == "5.00"
+        assert await two.available(a, away) == "2.00"
+        await two.pay(a, b, "2.00")
         asked_back = await started(two, home, PostTransfer(a, b, CHF, "1.00"), "a")
         await two.settle()
-        assert await two.available(a, away) == "5.00"
+        assert await two.available(a, away) == "2.00"
         assert [transit.code for transit in rows(away, TRANSITS).values() if transit.to == home.source] == [
             "minimum_stay"
         ]

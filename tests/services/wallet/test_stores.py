@@ -22,9 +22,7 @@ def backends(request: pytest.FixtureRequest, tmp_path: Path) -> list[Backend]:
 
 
 async def test_money_moves_the_same_over_every_store(backends):
-    two = Bank(2, cache_bytes=1)
-    for node, backend in zip(two.nodes, backends, strict=True):
-        node.store = node.kernel.store = node.writer.store = backend.store()
+    two = Bank(2, [backend.store() for backend in backends], cache_bytes=1)
     home, away = two.nodes
     async with running(*two.nodes):
         await two.begin()
