@@ -11,14 +11,16 @@ CONNECTIONS = 64
 
 
 def requests(job: dict) -> Iterator[bytes]:
-    """Transfers between neighbours in the list of accounts, each with a key of its own."""
+    """Transfers between neighbours in the list of accounts, each with a key of its own. With ``hot`` accounts, nine of
+    ten requests are about those."""
     accounts, items, number = job["accounts"], job["items"], job["first"]
+    hot = job.get("hot", 0)
     head = (
         f"POST {job['path']} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {job['token']}\r\nidempotency-key: "
     )
-    count = len(accounts)
     while True:
+        count = hot if hot and number % 10 else len(accounts)
         transfers = [
             f'{{"debit":"{accounts[(number * 7 + item * 13) % count]}",'
             f'"credit":"{accounts[(number * 7 + item * 13 + 1 + number % 5) % count]}",'
@@ -31,7 +33,8 @@ def requests(job: dict) -> Iterator[bytes]:
 
 
 def run(job: dict) -> dict:
-    """{"requests", "seconds", "latencies_ms" (p50, p99), "bytes_in", "bytes_out", "failures"}."""
+    """{"requests", "seconds", "p50_ms", "p99_ms", "bytes_in", "bytes_out", "failures"}. With a ``rate`` (1/s) requests
+    are sent when they are due, else as soon as a connection is free."""
     poll = select.epoll()
     prepared = requests(job)
     connections: dict[int, socket.socket] = {}
@@ -46,17 +49,29 @@ def run(job: dict) -> dict:
     bytes_in = bytes_out = failures = 0
     begun = time.perf_counter()
     end = begun + job["seconds"]
-    for number, link in connections.items():
-        request = next(prepared)
-        bytes_out += len(request)
-        started[number] = time.perf_counter()
-        link.sendall(request)
-        waiting[number] = b""
-    open_requests = len(connections)
-    while open_requests:
-        for number, _ in poll.poll(5.0) or [(None, 0)]:
-            if number is None:
-                raise TimeoutError("the server does not answer")
+    pace_s = 1 / job["rate"] if "rate" in job else 0.0
+    due = begun
+    idle = list(connections)
+    open_requests = 0
+    while open_requests or idle:
+        now = time.perf_counter()
+        if now > end:
+            idle.clear()
+        while idle and due <= now:
+            number = idle.pop()
+            request = next(prepared)
+            bytes_out += len(request)
+            # A request that had to wait for a free connection counts from when it was due.
+            started[number] = due if pace_s else now
+            connections[number].sendall(request)
+            waiting[number] = b""
+            open_requests += 1
+            due += pace_s
+        wait_s = max(0.0, min(due, end) - time.perf_counter()) if idle else 5.0
+        ready = poll.poll(wait_s)
+        if not ready and not idle and open_requests:
+            raise TimeoutError("the server does not answer")
+        for number, _ in ready:
             data = waiting[number] + connections[number].recv(262_144)
             head_end = data.find(b"\r\n\r\n")
             if head_end < 0 or len(data) < head_end + 4 + _length(data[:head_end]):
@@ -66,15 +81,8 @@ def run(job: dict) -> dict:
             latencies.append(now - started[number])
             bytes_in += len(data)
             failures += data[9:10] != b"2"
-            waiting[number] = b""
-            if now > end:
-                open_requests -= 1
-                poll.unregister(number)
-                continue
-            request = next(prepared)
-            bytes_out += len(request)
-            started[number] = now
-            connections[number].sendall(request)
+            open_requests -= 1
+            idle.append(number)
     seconds = time.perf_counter() - begun
     latencies.sort()
     return {

@@ -5,6 +5,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.settings import Settings, inherited_environment
 from tests.kit.process import Process, free_port
+from tests.kit.wait import wait_until
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """127.0.0.1 is never behind a proxy."""
@@ -64,3 +66,34 @@ class NodeProcess:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
+
+
+def _genesis(folder: Path, name: str) -> dict[str, str]:
+    home = folder / name
+    environment = inherited_environment() | {"JIL_NODE_ID": name, "JIL_DATA_DIR": str(home)}
+    command = [sys.executable, "-m", "jilnode.cli.main", "genesis"]
+    process = Process(command, log=home.with_suffix(".genesis"), env=environment)
+    process.start()
+    wait_until(lambda: not process.running, 30)
+    found: dict[str, str] = json.loads(process.output())
+    return found
+
+
+def pair(
+    folder: Path, names: tuple[str, str], settings: Callable[[list[int]], list[dict[str, str]]]
+) -> list[NodeProcess]:
+    """Two nodes that believe each other, each with what ``settings`` says of its place, given both ports."""
+    trust = folder / "trust.json"
+    trust.write_text(json.dumps(_genesis(folder, names[0]) | _genesis(folder, names[1])))
+    ports = [free_port(), free_port()]
+    return [
+        NodeProcess(
+            folder / name,
+            name,
+            JIL_HTTP_PORT=str(port),
+            JIL_PUBLIC_URL=f"http://127.0.0.1:{port}",
+            JIL_TRUST_FILE=str(trust),
+            **own,
+        )
+        for name, port, own in zip(names, ports, settings(ports), strict=True)
+    ]

@@ -1,10 +1,8 @@
 """A node as an operator has it: a process that is started, asked, stopped in good order, and killed."""
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +17,7 @@ from jilnode.cli.main import main
 from jilnode.events.bus import Record
 from jilnode.settings import inherited_environment
 from tests.kit.kafka import KafkaBroker
-from tests.kit.node_process import NodeProcess
+from tests.kit.node_process import NodeProcess, pair
 from tests.kit.postgres import PostgresServer
 from tests.kit.process import Process, answers, free_port
 from tests.kit.wait import wait_until
@@ -126,37 +124,6 @@ def test_a_port_that_is_taken_is_said(home: Path) -> None:
         second.process.kill()
 
 
-def _genesis(folder: Path, name: str) -> dict[str, str]:
-    home = folder / name
-    environment = inherited_environment() | {"JIL_NODE_ID": name, "JIL_DATA_DIR": str(home)}
-    command = [sys.executable, "-m", "jilnode.cli.main", "genesis"]
-    process = Process(command, log=home.with_suffix(".genesis"), env=environment)
-    process.start()
-    wait_until(lambda: not process.running, 30)
-    found: dict[str, str] = json.loads(process.output())
-    return found
-
-
-def _pair(
-    folder: Path, names: tuple[str, str], settings: Callable[[list[int]], list[dict[str, str]]]
-) -> list[NodeProcess]:
-    """Two nodes that believe each other, each with what ``settings`` says of its place, given both ports."""
-    trust = folder / "trust.json"
-    trust.write_text(json.dumps(_genesis(folder, names[0]) | _genesis(folder, names[1])))
-    ports = [free_port(), free_port()]
-    return [
-        NodeProcess(
-            folder / name,
-            name,
-            JIL_HTTP_PORT=str(port),
-            JIL_PUBLIC_URL=f"http://127.0.0.1:{port}",
-            JIL_TRUST_FILE=str(trust),
-            **own,
-        )
-        for name, port, own in zip(names, ports, settings(ports), strict=True)
-    ]
-
-
 def _heron(node: NodeProcess, home: str) -> str:
     path = f"/v1/wallet/accounts/heron@{home}/balances"
     status, answer = node.get(path, authorization=f"Bearer {node.token()}")
@@ -170,7 +137,7 @@ def _lose_disk(node: NodeProcess) -> None:
 
 
 def test_two_nodes_tell_each_other_and_a_lost_journal_comes_back(tmp_path: Path) -> None:
-    one, two = _pair(
+    one, two = pair(
         tmp_path,
         ("ch-zug-01", "sg-mas-01"),
         lambda ports: [{"JIL_PEERS": f"http://127.0.0.1:{port}"} for port in reversed(ports)],
@@ -203,7 +170,7 @@ def test_two_nodes_tell_each_other_and_a_lost_journal_comes_back(tmp_path: Path)
 
 def test_two_nodes_tell_each_other_through_kafka(tmp_path: Path, kafka: KafkaBroker) -> None:
     seeds = {"REDPANDA_SEEDS": kafka.bootstrap, "JIL_KAFKA_PARTITIONS": "4"}
-    one, two = _pair(tmp_path, ("ch-kafka-01", "sg-kafka-01"), lambda ports: [seeds, seeds])
+    one, two = pair(tmp_path, ("ch-kafka-01", "sg-kafka-01"), lambda ports: [seeds, seeds])
     try:
         one.start("/readyz")
         two.start("/readyz")
