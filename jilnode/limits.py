@@ -55,9 +55,10 @@ PEER_RATE = 200
 PEER_BURST = 400
 """Requests a second, and at once, that nodes behind one address may make of each other."""
 REPLICATOR_QUEUE_MAX = 4096
-"""Entries of one source waiting for their seal: a commit's worth; more than that without a seal is a breach."""
+"""Entries of one source waiting for their seal: a commit's worth; more than that without a seal nobody has written."""
 PENDING_PER_SOURCE_MAX = 100_000
-"""Raw entries kept for a parked or suspended source before its reading stops."""
+PENDING_BYTES_PER_SOURCE_MAX = 64 * MEBIBYTE
+"""Raw records kept of a suspended source; after a release, what is more is read again from the bus."""
 PEER_PAGE_ENTRIES = 500
 RELAY_BATCH_ENTRIES = 500
 RELAY_BATCH_BYTES = 8 * MEBIBYTE

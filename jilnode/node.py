@@ -40,6 +40,7 @@ from jilnode.limits import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S, RELAY_FLUSH_TIMEOUT
 from jilnode.module import Module, installed_modules
 from jilnode.node_metrics import register_metrics
 from jilnode.settings import Settings
+from jilnode.source_routes import source_routes
 from jilnode.stores.postgres import PostgresStore
 from jilnode.stores.sqlite import SqliteStore
 from jilnode.system_clock import SystemClock, SystemEntropy
@@ -177,6 +178,9 @@ class Node:
                 trusted_proxies=settings.trusted_proxies,
                 forwarder=Forwarder(settings.node_id, plain_http=settings.development) if settings.forwarding else None,
                 extra_handlers=self.peer_server.handlers(),
+                operator_routes=source_routes(
+                    self.kernel.engine, None if self.replicator is None else self.replicator.release
+                ),
                 version=__version__,
             )
         )

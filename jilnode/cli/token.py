@@ -10,6 +10,7 @@ from jilnode.http.visible import AUDIT_SCOPE
 from jilnode.module import installed_modules
 from jilnode.node import development_key_path
 from jilnode.settings import Settings, load_settings
+from jilnode.source_routes import READ_SCOPE, RELEASE_SCOPE
 
 __all__ = ("add_arguments", "all_scopes", "make_development_token", "run")
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def all_scopes() -> list[str]:
     """Everything that a route of this node may ask for."""
-    found = {STREAM_SCOPE, AUDIT_SCOPE, METRICS_SCOPE}
+    found = {STREAM_SCOPE, AUDIT_SCOPE, METRICS_SCOPE, READ_SCOPE, RELEASE_SCOPE}
     for module in installed_modules():
         found.update(write.scope for write in module.writes)
         found.update(query.scope for query in module.queries)

@@ -28,7 +28,7 @@ class Feed:
 
     @property
     def full(self) -> bool:
-        return len(self.entries) > REPLICATOR_QUEUE_MAX
+        return len(self.entries) >= REPLICATOR_QUEUE_MAX
 
     def next_position(self, epoch: int, size: int) -> tuple[int, int]:
         """(epoch, sequence) of the entry that belongs next, after what is known and what waits here."""
@@ -65,8 +65,11 @@ class Feed:
             others.append(entry)
 
     def variants(self, group: Group) -> Iterator[Group]:
-        """The group with other entries in place of some, a bounded number of them."""
+        """The group with other entries in place of some, a bounded number of them: first with every entry that came as
+        number 2, 3, ... under its own, as somebody's flood ahead of the source leaves them."""
         choices = [[entry, *self.alternatives.get((entry.epoch, entry.sequence), ())] for entry in group.entries]
+        for place in range(1, max(map(len, choices), default=0)):
+            yield Group(group.source, [those[min(place, len(those) - 1)] for those in choices], group.seal)
         for chosen in islice(product(*choices), 1, VARIANTS_MAX):
             yield Group(group.source, list(chosen), group.seal)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeError, for_code
 from aiokafka.helpers import create_ssl_context
 
 from jilnode.events.bus import BusDown, Lane, Record
@@ -83,7 +83,7 @@ class KafkaBus:
 
     async def start(self, positions: Mapping[Lane, str]) -> None:
         """Raises ``BusDown``."""
-        await self._make_topics()
+        await self._find_topics()
         consumer = AIOKafkaConsumer(
             **self._common,
             group_id=None,
@@ -119,27 +119,33 @@ class KafkaBus:
         self.gaps[_lane(topic)] = detail
         logger.error("the broker lacks what was not read", extra={"fields": {"lane": _lane(topic), "detail": detail}})
 
-    async def _make_topics(self) -> None:
+    async def _find_topics(self) -> None:
+        """Makes the topics that are not there, where this node may; an operator may have made them."""
         admin = AIOKafkaAdminClient(**self._common)
         try:
             await admin.start()
-            config = {"max.message.bytes": str(RECORD_BYTES_MAX), "retention.ms": "-1"}
-            topics = [
-                NewTopic(self._topic, self._wanted_partitions, self._replication, topic_configs=config),
-                NewTopic(DEAD_LETTERS, 1, self._replication, topic_configs=config),
-            ]
-            answer = await admin.create_topics(topics)
-            for name, code, *_ in answer.topic_errors:
-                if code not in (0, TOPIC_EXISTS):
-                    raise BusDown(f"topic {name} can't be made: Kafka error {code}")
-            described = await admin.describe_topics([self._topic])
-            self.partitions = len(described[0]["partitions"])
+            self.partitions = await _partitions(admin, self._topic)
+            if not self.partitions:
+                await self._make_topic(admin, self._topic, self._wanted_partitions)
+                self.partitions = await _partitions(admin, self._topic)
             if not self.partitions:
                 raise BusDown(f"topic {self._topic} has no partitions yet")
+            if not await _partitions(admin, DEAD_LETTERS):
+                try:
+                    await self._make_topic(admin, DEAD_LETTERS, 1)
+                except BusDown as error:
+                    logger.warning("dead letters will be lost", extra={"fields": {"detail": str(error)}})
         except KafkaError as error:
             raise BusDown(f"no broker answers: {type(error).__name__}") from None
         finally:
             await admin.close()
+
+    async def _make_topic(self, admin: AIOKafkaAdminClient, name: str, partitions: int) -> None:
+        config = {"max.message.bytes": str(RECORD_BYTES_MAX), "retention.ms": "-1"}
+        answer = await admin.create_topics([NewTopic(name, partitions, self._replication, topic_configs=config)])
+        for _, code, *_ in answer.topic_errors:
+            if code not in (0, TOPIC_EXISTS):
+                raise BusDown(f"topic {name} can't be made: {for_code(code).__name__}")
 
     async def close(self) -> None:
         for client in (self._producer, self._consumer):
@@ -185,7 +191,7 @@ class KafkaBus:
                 **self._common,
                 enable_idempotence=True,
                 acks="all",
-                max_batch_size=BATCH_BYTES + RECORD_BYTES_MAX,
+                max_batch_size=BATCH_BYTES,
                 max_request_size=BATCH_BYTES + RECORD_BYTES_MAX,
                 linger_ms=0,
             )
@@ -289,6 +295,12 @@ class KafkaBus:
             if end is not None and read is not None:
                 found[_lane(topic)] = max(0, end - read)
         return found
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    """How many the topic has; 0: there is none, or it is hidden from this node."""
+    (described,) = await admin.describe_topics([topic])
+    return 0 if described["error_code"] else len(described["partitions"])
 
 
 def _lane(topic: TopicPartition) -> Lane:

@@ -9,12 +9,13 @@ raw, and reading resumes before the first record that is not applied, so that a 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from jilnode.events.bus import Bus, Lane, Record
 from jilnode.events.feed import Feed
+from jilnode.events.quarantine import Quarantine, written
 from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.apply import Group, VerifiedGroup, verify
 from jilnode.kernel.engine import Engine
@@ -23,9 +24,8 @@ from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED, SourceState
-from jilnode.kernel.system import EVIDENCE, MARKS, PENDING, Evidence, Mark, PendingRecord
+from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.writer import READ_ONLY, Writer
-from jilnode.limits import PAGE_ITEMS_MAX, PENDING_PER_SOURCE_MAX
 
 __all__ = ("MARK_PREFIX", "Replicator")
 
@@ -35,6 +35,7 @@ MARK_PREFIX = "bus/"
 RECORDS_PER_RECEIVE = 4096
 OWN_HEADERS_KEPT = 10_000
 SEALS_MAX = 4096
+RELEASED_LANE = "released"
 POSITION_INTERVAL_US = 1_000_000
 
 
@@ -48,12 +49,14 @@ class Replicator:
         self._bus = bus
         self._network = network
         self._trusted = trusted
+        self._quarantine = Quarantine(writer, store)
+        self._looking = asyncio.Lock()
+        """Held by whoever sorts and applies: the bus's reader, or an operator's release."""
         self._feeds: dict[str, Feed] = {}
         self._receipt = 0
         self._positions: dict[Lane, list[tuple[int, str]]] = {}
         """Per lane: (receipt, position after it), oldest first, of receipts not wholly applied."""
         self._source_lanes: dict[str, set[Lane]] = {}
-        self._pending_counts: dict[str, int] = {}
         self._written: dict[Lane, str] = {}
         self._rewound: set[Lane] = set()
         self._missing: dict[tuple[Lane, str], tuple[int, int]] = {}
@@ -86,12 +89,17 @@ class Replicator:
 
     async def run(self) -> None:
         self._written = self.stored_positions()
+        await self._resume_releases()
         while True:
             batches = await self._bus.receive(RECORDS_PER_RECEIVE)
             await self.take(batches)
 
     async def take(self, batches: list[tuple[Lane, list[Record], str]]) -> None:
         """Looks at one receipt: gathers, applies what is sealed, and stores how far reading may resume."""
+        async with self._looking:
+            await self._take(batches)
+
+    async def _take(self, batches: list[tuple[Lane, list[Record], str]]) -> None:
         self._receipt += 1
         self._rewound.clear()
         for lane, records, position in batches:
@@ -130,7 +138,7 @@ class Replicator:
     async def _gather(self, lane: Lane, record: Record, source: str, item: Entry | Seal) -> None:
         known = self._engine.sources.get(source)
         if known is not None and known.status == SUSPENDED:
-            await self._keep(source, record)
+            await self._quarantine.keep(source, record)
             return
         feed = self._feeds.setdefault(source, Feed(source))
         epoch, size = (0, 0) if known is None else (known.epoch, known.size)
@@ -143,14 +151,15 @@ class Replicator:
             return
         wanted = feed.next_position(epoch, size)
         where = (item.epoch, item.sequence)
-        if where == wanted or where == (wanted[0] + 1, 0):
+        if feed.full and where >= wanted:
+            # Anybody may have sent so many, and only what is signed accuses. A seal of the source's own will tell
+            # which of those under the same numbers it wrote.
+            await self._dead_letter(record, Unproven("no_seal", f"{where} after a commit's worth without a seal"))
+        elif where == wanted or where == (wanted[0] + 1, 0):
             if feed.held_at is None:
                 feed.held_at = self._receipt
                 self._source_lanes.setdefault(source, set()).add(lane)
             feed.entries.append(item)
-            if feed.full:
-                breach = Breach("no_seal", "a commit's worth of entries came without a seal")
-                await self._suspend(source, breach, record)
         elif where < wanted:
             await self._compare(feed, item, record)
         elif not self._redelivered(lane, source):
@@ -340,82 +349,34 @@ class Replicator:
         if record is not None:
             held.append(record)
         accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())
-        logger.error(
-            "a source is suspended", extra={"fields": {"source": source, "code": breach.code, "detail": breach.detail}}
-        )
-
-        def write(engine: Engine) -> None:
-            state = engine.touch_source(source)
-            state.status, state.code, state.detail = SUSPENDED, breach.code, breach.detail
-            now = engine.now_us()
-            engine.state[EVIDENCE].put(
-                f"{source}/{now:x}",
-                Evidence(
-                    source,
-                    breach.code,
-                    breach.detail,
-                    accused.decode(errors="backslashreplace"),
-                    other.decode(errors="backslashreplace"),
-                    now,
-                ),
-            )
-            for index, item in enumerate(held):
-                engine.state[PENDING].put(self._pending_key(source, index), _pending(source, item))
-
-        await self._until_written(write)
-        self._pending_counts[source] = self._pending_counts.get(source, 0) + len(held)
+        await self._quarantine.suspend(source, breach, held, accused, other)
         feed.clear()
 
-    def _pending_key(self, source: str, index: int) -> str:
-        return f"{source}/{self._pending_counts.get(source, 0) + index:012x}"
-
-    async def _keep(self, source: str, record: Record) -> None:
-        """A record of a suspended source: kept raw, up to a bound."""
-        if source not in self._pending_counts:
-            self._pending_counts[source] = await self._count_pending(source)
-        if self._pending_counts[source] >= PENDING_PER_SOURCE_MAX:
-            return
-        key = self._pending_key(source, 0)
-        self._pending_counts[source] += 1
-        await self._until_written(lambda engine: engine.state[PENDING].put(key, _pending(source, record)))
-
-    async def _count_pending(self, source: str) -> int:
-        return len(await self._pending_of(source))
-
-    async def _pending_of(self, source: str) -> list[tuple[str, PendingRecord]]:
-        found: list[tuple[str, PendingRecord]] = []
-        after: str | None = None
-        while True:
-            page = await self._store.page(PENDING, [("source", source)], after=after, limit=PAGE_ITEMS_MAX)
-            found += [(key, image.row) for key, image in page.items if isinstance(image.row, PendingRecord)]
-            if not page.more:
-                return found
-            after = page.items[-1][0]
-
     async def release(self, source: str) -> None:
-        """An operator's word: follow the source again, from where it was left. What it sent meanwhile was kept."""
-        kept = await self._pending_of(source)
+        """An operator's word: follow the source again, from where it was left. What it sent meanwhile was kept; what
+        did not fit is read again. Raises ``Rejected`` when the source is not suspended, or is this node itself."""
+        async with self._looking:
+            kept, complete = await self._quarantine.release(source)
+            await self._look_again(source, kept)
+            if not complete:
+                # Duplicates are harmless; nobody knows any more which lanes hold what is missing.
+                for lane in {*self._written, *self._positions, *self.received}:
+                    self._positions.pop(lane, None)
+                    self._bus.rewind(lane, None)
 
-        def write(engine: Engine) -> None:
-            state = engine.touch_source(source)
-            state.status, state.code, state.detail = FOLLOWING, "", ""
-            for key, _ in kept:
-                engine.state[PENDING].delete(key)
-
-        await self._until_written(write)
-        self._pending_counts[source] = 0
+    async def _look_again(self, source: str, kept: list[Record]) -> None:
+        """At what was kept of a source that is followed again. If it is suspended again, all that is kept anew."""
         self._receipt += 1
-        for _, row in kept:
-            await self._sort("released", Record(row.kind, source, row.value.encode()))
+        for record in kept:
+            await self._sort(RELEASED_LANE, record)
         await self._apply_all()
+        await self._quarantine.forget(source, len(kept))
 
-    async def _until_written(self, write: Callable[[Engine], None]) -> None:
-        while True:
-            try:
-                await self._writer.write_local(write)
-                return
-            except CommitFailed:
-                await asyncio.sleep(0.1)
+    async def _resume_releases(self) -> None:
+        """Those that a stop of this node cut short."""
+        for source, state in list(self._engine.sources.items()):
+            if state.status != SUSPENDED and (kept := await self._quarantine.kept(source)):
+                await self._look_again(source, kept)
 
     async def _dead_letter(self, record: Record, breach: Breach) -> None:
         """Unreadable: to the dead letters with the reason; nobody else stops for it."""
@@ -451,13 +412,9 @@ class Replicator:
             for lane, position in moved.items():
                 engine.state[MARKS].put(MARK_PREFIX + lane.replace("/", "~"), Mark(position))
 
-        await self._until_written(write)
+        await written(self._writer, write)
         self._stored_us = clock_us
         self._written.update(moved)
-
-
-def _pending(source: str, record: Record) -> PendingRecord:
-    return PendingRecord(source, record.kind, record.value.decode(errors="backslashreplace"))
 
 
 def _record_of(item: Entry | Seal) -> Record:

@@ -24,7 +24,7 @@ from jilnode.http.forward import Forwarder
 from jilnode.http.gate import Access, Admitted, Gate, Meters, Sent, peer_of, routed
 from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Metrics
-from jilnode.http.node_routes import node_routes
+from jilnode.http.node_routes import NodeRoute, node_routes
 from jilnode.http.openapi import openapi_document, template_of
 from jilnode.http.parameters import decoded_path
 from jilnode.http.ports import EventFeed, Readiness, Ticks, WriterPort
@@ -68,6 +68,8 @@ class AppParts:
     """One line in the log for every so many routed requests; 0 = none. Failures are always logged."""
     extra_handlers: Sequence[HTTPRouteHandler] = ()
     """Routes that are not modules': what nodes ask each other. They say who may call them by ``opt["access"]``."""
+    operator_routes: Sequence[NodeRoute] = ()
+    """What an operator asks of the node and tells it, beside the modules."""
     version: str = "0.1.0"
     clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
 
@@ -183,15 +185,16 @@ class NodeApp(Litestar):
             for query in module.queries:
                 query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us, parts.ticks)
                 handlers.append(self._query_handler(query_route))
-        for own in node_routes(
+        own_routes = node_routes(
             book=self.book,
             metrics=parts.metrics,
             metrics_public=parts.metrics_public,
             readiness=parts.readiness,
             document=lambda: self._document,
-        ):
-            paths[own.path] = {"get": dict(own.operation)}
-            handlers.append(routed("GET", own.path, own.access, own.answer))
+        )
+        for own in (*own_routes, *parts.operator_routes):
+            paths[own.path] = {own.method.lower(): dict(own.operation)}
+            handlers.append(routed(own.method, own.path, own.access, own.answer))
         if self.stream is not None:
             paths[STREAM_PATH] = {"get": dict(STREAM_OPERATION)}
             handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(self.stream).answer))

@@ -27,6 +27,7 @@ class NodeRoute:
     access: str
     answer: RoutedAnswer
     operation: Mapping[str, Any]
+    method: str = "GET"
 
 
 def node_routes(

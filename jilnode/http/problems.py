@@ -51,6 +51,8 @@ CORE_PROBLEMS = tuple(
         (408, "request_timeout", "The request did not arrive in time"),
         (409, "idempotency_key_reused", "The Idempotency-Key was used for another request"),
         (409, "outcome_unknown", "Another node must first tell what became of this request"),
+        (409, "not_suspended", "The source is not suspended, so there is nothing to release"),
+        (409, "own_source", "A node does not release itself"),
         (410, "position_gone", "The stream can't be resumed from this position"),
         (412, "precondition_failed", "The row is no longer what If-Match says"),
         (413, "body_too_large", "The body is larger than this node takes"),

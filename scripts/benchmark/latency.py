@@ -102,7 +102,7 @@ class _Seen:
         """Each transfer of the first node."""
         reader, writer = await asyncio.open_connection("127.0.0.1", node.port, limit=1 << 20)
         try:
-            query = f"types=wallet.transfer.posted&sources={HERE}"
+            query = f"type=wallet.transfer.posted&source={HERE}"
             head = f"GET /v1/events?{query} HTTP/1.1\r\nhost: n\r\nauthorization: Bearer {node.token()}\r\n\r\n"
             writer.write(head.encode())
             answer = await reader.readuntil(b"\r\n\r\n")

@@ -20,11 +20,14 @@ class BusNode:
         self.bus = bus
         self.relay = Relay(node.writer, node.store, bus)
         self.replicator = Replicator(node.writer, node.store, bus, "dev", node.trusted)
+        self.opened = False
+        """Whether its journal can be read."""
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> "BusNode":
         await self.node.kernel.start()
         await self.node.kernel.begin_journal()
+        self.opened = True
         self._tasks.append(self.node.kernel.run())
         own_head = OwnHead(self.bus, self.replicator, self.node.source)
         await own_head.start_bus(self.replicator.stored_positions())

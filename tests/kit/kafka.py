@@ -163,7 +163,7 @@ class KafkaBroker:
             installation.prepare()
         self.port = free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
-        self._authority = authority
+        self.authority = authority
         self._numbers = count(1)
         self._home = scratch_directory("kafka")
         shutil.copytree(installation.formatted, self._home / "data")
@@ -218,8 +218,8 @@ class KafkaBroker:
     def client(self, name: str | None = "admin") -> dict[str, Any]:
         """The arguments with which any aiokafka client reaches this broker; where it speaks TLS, under this name."""
         arguments: dict[str, Any] = {"bootstrap_servers": self.bootstrap}
-        if self._authority:
-            arguments |= {"security_protocol": "SSL", "ssl_context": self._authority.client(name)}
+        if self.authority:
+            arguments |= {"security_protocol": "SSL", "ssl_context": self.authority.client(name)}
         return arguments
 
     async def allow(self, name: str, operation: Operation, topic: str) -> None:
