@@ -59,6 +59,7 @@ __all__ = (
     "Module",
     "OrderedIndex",
     "Owned",
+    "Owner",
     "Query",
     "QueryContext",
     "Reaction",
@@ -127,6 +128,10 @@ class Query:
     description: str = ""
 
 
+Owner = str | Touch
+"""A subject; or a row that is theirs, whose own subjects those are."""
+
+
 @dataclass(frozen=True, eq=False)
 class Module:
     """``version`` is the schema version that entries carry: raise it when invariants or rows change meaning."""
@@ -139,8 +144,8 @@ class Module:
     reactions: tuple[Reaction, ...] = ()
     writes: tuple[Write, ...] = ()
     queries: tuple[Query, ...] = ()
-    subject_of: Mapping[str, Callable[[str, Any], tuple[str, ...]]] = field(default_factory=dict)
-    """table name -> subjects that may see a row of it in the live stream."""
+    subject_of: Mapping[str, Callable[[str, Any], tuple[Owner, ...]]] = field(default_factory=dict)
+    """table name -> who may see a row of it in the live stream."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Stable problem code -> title, for every code that this module raises."""
     requires: tuple[str, ...] = ()

@@ -84,7 +84,9 @@ class NodeApp(Litestar):
         check_modules(parts.modules)
         self.parts = parts
         self.book = ProblemBook(parts.modules)
-        self.stream = None if parts.events is None else EventStream(parts.events, Seer(parts.modules))
+        self.stream = (
+            None if parts.events is None else EventStream(parts.events, Seer(parts.modules, parts.writer.image))
+        )
         self._addresses = ClientAddresses(parts.trusted_proxies)
         self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)

@@ -165,7 +165,8 @@ class EventStream:
             for entry in page:
                 start = (entry.source, entry.epoch, entry.sequence)
                 sent[entry.source] = (entry.epoch, entry.sequence)
-                if (frame := self._seer.frame(self._seer.opened(entry), principal, wanted)) is not None:
+                frame = self._seer.frame(await self._seer.opened(entry), principal, wanted)
+                if frame is not None:
                     frames.append(frame)
             await self._send(send, b"".join(frames) or _HEARTBEAT)
             if len(page) < PAGE_ENTRIES:
@@ -239,8 +240,8 @@ class EventStream:
                 for client in self._clients:
                     client.end("overflow")
                 continue
-            opened = self._seer.opened(entry)
-            for client in self._clients:
+            opened = await self._seer.opened(entry)
+            for client in list(self._clients):
                 try:
                     client.queue.put_nowait(opened)
                 except asyncio.QueueFull:

@@ -1,15 +1,15 @@
 """Who sees what of an entry in the live stream: an auditor all of it, a subject the rows that are theirs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from jilnode.http.auth import Principal
 from jilnode.kernel.entry import Entry, decode_header, rows_of
-from jilnode.kernel.rows import decode_row
+from jilnode.kernel.rows import Image, decode_row
 from jilnode.kernel.table import Table
-from jilnode.module import Module
+from jilnode.module import Module, Owner
 
 __all__ = ("AUDIT_SCOPE", "Filter", "SeenRow", "Seer", "StreamEntry")
 
@@ -50,31 +50,49 @@ class StreamEntry(NamedTuple):
         return b"%b/%d/%d" % (self.entry.source.encode(), self.entry.epoch, self.entry.sequence)
 
 
+ImageOf = Callable[[Table[Any], str], Awaitable[Image | None]]
+
+
 class Seer:
     """Knows, from the modules, whose a row is. A table of which no module says so is for auditors only."""
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+    def __init__(self, modules: Iterable[Module], image: ImageOf) -> None:
+        self._image = image
         self._tables: dict[str, Table[Any]] = {}
-        self._subjects: dict[str, Callable[[str, Any], tuple[str, ...]]] = {}
+        self._subjects: dict[str, Callable[[str, Any], tuple[Owner, ...]]] = {}
         for module in modules:
             self._tables.update({table.name: table for table in module.tables})
             self._subjects.update(module.subject_of)
 
-    def opened(self, entry: Entry) -> StreamEntry:
+    async def opened(self, entry: Entry) -> StreamEntry:
         header = decode_header(entry.header)
-        rows = tuple(SeenRow(table, key, doc, self._whose(table, key, doc)) for table, key, doc in rows_of(entry))
+        rows = tuple(
+            [SeenRow(table, key, doc, await self._whose(table, key, doc)) for table, key, doc in rows_of(entry)]
+        )
         return StreamEntry(entry, header.type, header.timestamp, header.actor, rows)
 
-    def _whose(self, table: str, key: str, doc: bytes | None) -> frozenset[str]:
+    async def _whose(self, table: str, key: str, doc: bytes | None) -> frozenset[str]:
         subjects = self._subjects.get(table)
         declared = self._tables.get(table)
         if doc is None or subjects is None or declared is None:
             return frozenset()
         try:
-            return frozenset(subjects(key, decode_row(doc, declared.row)))
+            owners = subjects(key, decode_row(doc, declared.row))
         except msgspec.MsgspecError:
             # A row of a newer schema: nobody's but the auditors', until this node is upgraded.
             return frozenset()
+        found: set[str] = set()
+        for owner in owners:
+            found.update((owner,) if isinstance(owner, str) else await self._subjects_of(*owner))
+        return frozenset(found)
+
+    async def _subjects_of(self, table: Table[Any], key: str) -> Iterable[str]:
+        """Those that the row itself names, as this node has it now."""
+        subjects = self._subjects.get(table.name)
+        image = None if subjects is None else await self._image(table, key)
+        if image is None or subjects is None:
+            return ()
+        return [owner for owner in subjects(key, image.row) if isinstance(owner, str)]
 
     def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> bytes | None:
         """The server-sent event for this client, or None when there is nothing in it for them."""

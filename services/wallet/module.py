@@ -37,11 +37,13 @@ from services.wallet.rows import (
     CLAIMS,
     HANDLES,
     LIMITS,
+    PENDING,
     RECEIPTS,
     REQUESTS,
     RETURNS,
     SHARES,
     TABLES,
+    TRANSFERS,
     TRANSITS,
     home_of,
 )
@@ -145,6 +147,11 @@ MODULE = Module(
     ),
     writes=WRITES,
     queries=QUERIES,
-    subject_of={"wallet.account": lambda key, row: (row.subject,)},
+    subject_of={
+        ACCOUNTS.name: lambda key, row: (row.subject,),
+        SHARES.name: lambda key, row: ((ACCOUNTS, row.account),),
+        TRANSFERS.name: lambda key, row: tuple((ACCOUNTS, account) for account in (row.debit, row.credit) if account),
+        PENDING.name: lambda key, row: ((ACCOUNTS, row.debit), (ACCOUNTS, row.credit)),
+    },
     problems=PROBLEMS,
 )

@@ -13,7 +13,7 @@ from jilnode.http.events_stream import EventStream, filter_of, position_of
 from jilnode.http.ports import Position
 from jilnode.http.visible import Filter, Seer
 from jilnode.kernel.errors import Rejected
-from tests.http.kit import MODULE, SOURCE, FakeFeed, app_of, bearer, client_of
+from tests.http.kit import MODULE, SOURCE, FakeFeed, FakeWriter, app_of, bearer, client_of
 
 FAR = 4e9
 KESTREL = Principal("kestrel", frozenset({"events"}), FAR)
@@ -64,7 +64,7 @@ async def following(
     live: bool = True,
     **options: Any,
 ) -> AsyncIterator[tuple[Reader, EventStream]]:
-    stream = options.pop("stream", None) or EventStream(feed, Seer([MODULE]), **options)
+    stream = options.pop("stream", None) or EventStream(feed, Seer([MODULE], FakeWriter().image), **options)
     reader = Reader()
     task = asyncio.create_task(stream.serve(reader.receive, reader.send, principal, wanted, start, live))
     if live:
@@ -156,7 +156,7 @@ async def test_a_slow_client_is_dropped_and_others_go_on(monkeypatch: pytest.Mon
 async def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jilnode.http.events_stream.SEND_TIMEOUT_S", 0.01)
     feed = FakeFeed()
-    stream = EventStream(feed, Seer([MODULE]))
+    stream = EventStream(feed, Seer([MODULE], FakeWriter().image))
     reader = Reader()
     task = asyncio.create_task(stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True))
     await reader.until("heartbeat")
