@@ -5,6 +5,7 @@ import select
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 
 CONNECTIONS = 64
@@ -51,14 +52,15 @@ def run(job: dict) -> dict:
     end = begun + job["seconds"]
     pace_s = 1 / job["rate"] if "rate" in job else 0.0
     due = begun
-    idle = list(connections)
+    # In turn, so that none is idle for so long that the server ends it.
+    idle = deque(connections)
     open_requests = 0
     while open_requests or idle:
         now = time.perf_counter()
         if now > end:
             idle.clear()
         while idle and due <= now:
-            number = idle.pop()
+            number = idle.popleft()
             request = next(prepared)
             bytes_out += len(request)
             # A request that had to wait for a free connection counts from when it was due.
