@@ -73,7 +73,7 @@ def source_routes(engine: Engine, release: Callable[[str], Awaitable[None]] | No
                 "parameters": [{"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}],
                 "responses": {"200": _json(schema)},
                 "security": [{"bearer": []}],
-                "x-problems": (401, 403, 404, 409, 429, 500, 503),
+                "x-problems": (400, 401, 403, 404, 409, 429, 500, 503),
             },
             method="POST",
         ),

@@ -18,7 +18,7 @@ __all__ = ("Problem", "openapi_document", "template_of")
 
 _REFERENCE = "#/components/schemas/{name}"
 _WRITE_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 421, 422, 429, 500, 503)
-_READ_PROBLEMS = (400, 401, 403, 404, 410, 421, 429, 500, 503)
+_READ_PROBLEMS = (400, 401, 403, 404, 410, 421, 422, 429, 500, 503)
 _PUBLIC_PROBLEMS = (400, 404, 429, 500, 503)
 
 _DESCRIPTION = f"""\
