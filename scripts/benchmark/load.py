@@ -59,6 +59,8 @@ def run(job: dict) -> dict:
         now = time.perf_counter()
         if now > end:
             idle.clear()
+            if not open_requests:
+                break
         while idle and due <= now:
             number = idle.popleft()
             request = next(prepared)
