@@ -24,6 +24,8 @@ COMMAND_RERUNS_MAX = 256
 """How often one command may be undone and run again because a row that it needs was not in memory."""
 TICK_INTERVAL_S = 30
 TICK_ENTRIES_MAX = 1000
+OUTCOME_RETRY_S = 2
+"""When a caller asks again what became of a request at another node."""
 CLOCK_STEP_S = 2
 """Wall and monotonic clock may part by this much before the node stops writing."""
 

@@ -20,6 +20,7 @@ _PASSED_ON = (
     b"idempotency-key",
     b"if-match",
     b"if-none-match",
+    b"jil-session",
     b"traceparent",
 )
 _PASSED_BACK = ("content-type", "etag", "jil-entry", "jil-finality", "idempotency-replayed", "retry-after")

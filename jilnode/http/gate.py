@@ -21,6 +21,7 @@ from jilnode.kernel.errors import Rejected
 __all__ = ("Access", "Admitted", "Gate", "Meters", "RouteMeter", "RoutedAnswer", "Sent", "peer_of", "routed")
 
 _MISDIRECTED = 421
+_OUTCOME_UNKNOWN = "outcome_unknown"
 
 
 def peer_of(scope: HTTPScope) -> str:
@@ -79,7 +80,9 @@ class Gate:
 
     def owner_address(self, rejected: Rejected, headers: dict[bytes, bytes]) -> str | None:
         """Where a refused request is to be passed on to; None: nowhere."""
-        if self._forwarder is None or rejected.status != _MISDIRECTED or HOP_HEADER in headers:
+        if self._forwarder is None or HOP_HEADER in headers:
+            return None
+        if rejected.status != _MISDIRECTED and rejected.code != _OUTCOME_UNKNOWN:
             return None
         address = rejected.extra.get("address")
         # A batch of which something is done here must not be done again there.
@@ -88,11 +91,23 @@ class Gate:
         return address
 
     async def forward(
-        self, address: str, method: str, target: bytes, headers: dict[bytes, bytes], body: bytes, client: str
+        self,
+        rejected: Rejected,
+        address: str,
+        method: str,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        client: str,
     ) -> Reply:
-        """The owner's reply. Raises ``Rejected``."""
+        """The owner's reply to what was ``rejected`` here. Raises ``Rejected``."""
         assert self._forwarder is not None
-        return await self._forwarder.forward(address, method, target, headers, body, client)
+        try:
+            return await self._forwarder.forward(address, method, target, headers, body, client)
+        except Rejected as unreachable:
+            if rejected.code == _OUTCOME_UNKNOWN:
+                raise rejected from unreachable
+            raise
 
     async def answer(
         self, scope: HTTPScope, headers: dict[bytes, bytes], body: bytes, run: Callable[[], Awaitable[Reply]]
@@ -107,7 +122,7 @@ class Gate:
             query = scope["query_string"]
             target = scope["raw_path"].partition(b"?")[0] + (b"?" + query if query else b"")
             client = self.addresses.client(peer_of(scope), scope["headers"])
-            return await self.forward(address, scope["method"], target, headers, body, client)
+            return await self.forward(rejected, address, scope["method"], target, headers, body, client)
 
 
 class Admitted(NamedTuple):

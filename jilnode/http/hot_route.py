@@ -80,19 +80,20 @@ class HotRoute:
             self._refuse(exchange, started, error)
 
     def _refuse(self, exchange: Exchange, started: float, error: BaseException) -> None:
-        address = self._gate.owner_address(error, exchange.by_name) if isinstance(error, Rejected) else None
-        if address is None:
-            self._send(exchange, started, self._gate.book.reply_to(error, trace.trace_id_of(exchange.headers)))
+        if isinstance(error, Rejected) and (address := self._gate.owner_address(error, exchange.by_name)) is not None:
+            task = asyncio.get_running_loop().create_task(self._forward(exchange, started, error, address))
+            self._forwarding.add(task)
+            task.add_done_callback(self._forwarding.discard)
             return
-        task = asyncio.get_running_loop().create_task(self._forward(exchange, started, address))
-        self._forwarding.add(task)
-        task.add_done_callback(self._forwarding.discard)
+        self._send(exchange, started, self._gate.book.reply_to(error, trace.trace_id_of(exchange.headers)))
 
-    async def _forward(self, exchange: Exchange, started: float, address: str) -> None:
+    async def _forward(self, exchange: Exchange, started: float, rejected: Rejected, address: str) -> None:
         client = self._gate.addresses.client(exchange.peer, exchange.headers)
         method = self.method.decode()
         try:
-            reply = await self._gate.forward(address, method, self.target, exchange.by_name, exchange.body, client)
+            reply = await self._gate.forward(
+                rejected, address, method, self.target, exchange.by_name, exchange.body, client
+            )
         except Exception as error:
             reply = self._gate.book.reply_to(error, trace.trace_id_of(exchange.headers))
         self._send(exchange, started, reply)

@@ -122,6 +122,13 @@ def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -
                 },
                 "example": "2f1c9a54-order-17",
             },
+            {
+                "name": "JIL-Session",
+                "in": "header",
+                "description": "The node at which your session was opened: the first part of the JIL-Entry of its first"
+                " answer. Another node then never does what that one may have done already.",
+                "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"},
+            },
         ],
         "requestBody": {"required": True, "content": _content(schemas[write.body], write.example)},
         "responses": {

@@ -16,6 +16,7 @@ from jilnode.http.ports import AnswerView, WriterPort
 from jilnode.http.reply import JSON, Headers, Reply
 from jilnode.kernel.command import Submission, Touch
 from jilnode.kernel.errors import Rejected
+from jilnode.kernel.names import source_id
 from jilnode.limits import IDEMPOTENCY_KEY_CHARS_MAX
 from jilnode.module import Query, Write
 
@@ -87,6 +88,7 @@ class WriteRoute:
             body_hash.digest(),
             None if traceparent is None else trace.accepted(traceparent),
             expected_etag,
+            _session(headers.get(b"jil-session")),
         )
 
     def submit(self, submission: Submission) -> "asyncio.Future[AnswerView]":
@@ -129,6 +131,7 @@ class WriteRoute:
                     body_hash=whole.body_hash,
                     traceparent=whole.traceparent,
                     expected_etag=whole.expected_etag,
+                    session=whole.session,
                 )
                 futures.append(self._writer.submit_nowait(submission))
             except Rejected as rejected:
@@ -167,6 +170,18 @@ class WriteRoute:
             answer.sequence,
         ):
             headers.append((b"etag", etag_of(image)))
+
+
+def _session(header: bytes | None) -> str:
+    if header is None:
+        return ""
+    try:
+        text = header.decode("ascii")
+        if source_id(text) == text:
+            return text
+    except ValueError:
+        pass
+    raise Rejected("bad_request", "JIL-Session is the id of a node.", status=400, field="/JIL-Session")
 
 
 def _key_hash(principal: Principal, key: bytes) -> bytes:

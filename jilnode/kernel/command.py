@@ -84,3 +84,5 @@ class Submission(msgspec.Struct):
     traceparent: str | None = None
     expected_etag: Mapping[Touch, tuple[str, int, int]] | None = None
     """``If-Match``: the images that these rows must still have."""
+    session: str = ""
+    """The node at which the caller's session was opened, so where this key may have been used; empty: here."""

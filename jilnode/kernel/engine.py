@@ -47,6 +47,7 @@ from jilnode.kernel.system import (
 )
 from jilnode.kernel.table import Table
 from jilnode.limits import (
+    OUTCOME_RETRY_S,
     TICK_ENTRIES_MAX,
     TICK_INTERVAL_S,
 )
@@ -147,6 +148,14 @@ class Engine:
             known = self.keys.answer(submission)
             if known is not None:
                 return known
+        if submission.session and submission.session != self.source:
+            raise Rejected(
+                "outcome_unknown",
+                "the session is another node's, and nothing that came from there says what became of this request",
+                status=409,
+                retry_after_s=OUTCOME_RETRY_S,
+                extra={"owner": submission.session},
+            )
         spec = self.registry.commands[type(submission.command)]
         own = self.own
         state = self.state

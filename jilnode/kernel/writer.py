@@ -333,7 +333,7 @@ class Writer:
     def _add_address(self, rejected: Rejected) -> None:
         """Whoever is misdirected is told where the owner is reached, when its address is known."""
         owner = rejected.extra.get("owner")
-        if rejected.status == 421 and isinstance(owner, str):
+        if isinstance(owner, str):
             image = self.engine.caches[ADDRESSES].get(owner)
             if image is not None and isinstance(image.row, Address):
                 rejected.extra["address"] = image.row.url

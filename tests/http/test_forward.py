@@ -100,3 +100,36 @@ async def test_an_owner_that_does_not_answer() -> None:
     async with client_of(app_of(FakeWriter(refusal=elsewhere()), forwarder=owner.forwarder())) as client:
         answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (502, "owner_unreachable", "2")
+
+
+def unknown(address: str = "https://owner.example") -> Rejected:
+    extra = {"owner": "sg-mas-01", "address": address}
+    return Rejected("outcome_unknown", "ask there", status=409, retry_after_s=2, extra=extra)
+
+
+@pytest.mark.parametrize("hot", [True, False])
+async def test_what_became_of_a_request_of_another_node_s_session_is_asked_there(hot: bool) -> None:
+    owner = Owner()
+    sent = {**HEADERS, **bearer(), "JIL-Session": "sg-mas-01"}
+    async with either_client(app_of(FakeWriter(refusal=unknown()), forwarder=owner.forwarder()), hot=hot) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=sent)
+    assert answer.status_code == 201
+    assert owner.requests[0].headers["jil-session"] == "sg-mas-01"
+
+
+@pytest.mark.parametrize("hot", [True, False])
+async def test_while_that_node_can_t_be_reached_the_outcome_stays_unknown(hot: bool) -> None:
+    owner = Owner(httpx.ConnectTimeout("slow"))
+    sent = {**HEADERS, **bearer(), "JIL-Session": "sg-mas-01"}
+    async with either_client(app_of(FakeWriter(refusal=unknown()), forwarder=owner.forwarder()), hot=hot) as client:
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=sent)
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (409, "outcome_unknown", "2")
+    assert answer.json()["address"] == "https://owner.example"
+
+
+@pytest.mark.parametrize("name", ["SG-MAS-01", "a b", "x", "é"])
+async def test_a_session_is_the_id_of_a_node(name: str) -> None:
+    async with client_of(app_of(FakeWriter())) as client:
+        headers = {**HEADERS, **bearer(), "JIL-Session": name.encode()}
+        answer = await client.post("/v1/notes", content=b'{"text":"a"}', headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "/JIL-Session")
