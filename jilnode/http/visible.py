@@ -14,6 +14,8 @@ from jilnode.module import Module, Owner
 __all__ = ("AUDIT_SCOPE", "Filter", "SeenRow", "Seer", "StreamEntry")
 
 AUDIT_SCOPE = "audit"
+OWNERS_DEEP_MAX = 3
+"""How many rows may stand between a row and the subject that it is of."""
 
 
 class Filter(NamedTuple):
@@ -81,18 +83,21 @@ class Seer:
         except msgspec.MsgspecError:
             # A row of a newer schema: nobody's but the auditors', until this node is upgraded.
             return frozenset()
+        return frozenset(await self._named(owners, OWNERS_DEEP_MAX))
+
+    async def _named(self, owners: Iterable[Owner], deep: int) -> set[str]:
+        """The subjects among ``owners``, and those that the rows among them name, as this node has them now."""
         found: set[str] = set()
         for owner in owners:
-            found.update((owner,) if isinstance(owner, str) else await self._subjects_of(*owner))
-        return frozenset(found)
-
-    async def _subjects_of(self, table: Table[Any], key: str) -> Iterable[str]:
-        """Those that the row itself names, as this node has it now."""
-        subjects = self._subjects.get(table.name)
-        image = None if subjects is None else await self._image(table, key)
-        if image is None or subjects is None:
-            return ()
-        return [owner for owner in subjects(key, image.row) if isinstance(owner, str)]
+            if isinstance(owner, str):
+                found.add(owner)
+                continue
+            table, key = owner
+            subjects = self._subjects.get(table.name)
+            image = None if subjects is None or not deep else await self._image(table, key)
+            if image is not None and subjects is not None:
+                found |= await self._named(subjects(key, image.row), deep - 1)
+        return found
 
     def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> bytes | None:
         """The server-sent event for this client, or None when there is nothing in it for them."""

@@ -9,7 +9,7 @@ from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
 from services.wallet.queries import IdParams, check_reader, outside_key
-from services.wallet.rows import ACCOUNTS, HANDLES, PENDING, TRANSFERS, Transfer
+from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
 from services.wallet.views import (
     AccountView,
     PendingView,
@@ -92,7 +92,7 @@ async def transfer(reader: Any, context: QueryContext, params: IdParams) -> Tran
         parties = await reader.get(ACCOUNTS, [party for party in (row.debit, row.credit) if party])
         mine = any(party.row.subject == context.actor for party in parties.values())
         if mine or context.scopes & {"audit", "wallet:operate"}:
-            return transfer_view(key, row)
+            return transfer_view(key, row, (await _memos(reader, [key])).get(key))
     raise Rejected("unknown_transfer", "no such transfer of yours is known here", status=404, field="/id")
 
 
@@ -139,21 +139,31 @@ async def _page(
     return key, page, outside(page.items[-1][0]) if page.more else None
 
 
+async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:
+    found = await reader.get(MEMOS, keys)
+    return {key: image.row for key, image in found.items() if image is not None}
+
+
 async def pendings(reader: Any, context: QueryContext, params: HistoryParams) -> Pendings:
     _, page, cursor = await _page(reader, context, params, PENDING)
-    return Pendings([pending_view(key, image.row) for key, image in page.items], cursor)
+    memos = await _memos(reader, [key for key, _ in page.items])
+    items = [pending_view(key, image.row, memos[key].reference if key in memos else "") for key, image in page.items]
+    return Pendings(items, cursor)
 
 
 async def history(reader: Any, context: QueryContext, params: HistoryParams) -> History:
     _, page, cursor = await _page(reader, context, params, TRANSFERS)
-    return History([transfer_view(key, image.row) for key, image in page.items], cursor)
+    memos = await _memos(reader, [key for key, _ in page.items])
+    return History([transfer_view(key, image.row, memos.get(key)) for key, image in page.items], cursor)
 
 
 async def statement(reader: Any, context: QueryContext, params: HistoryParams) -> Statement:
     account_key, page, cursor = await _page(reader, context, params, TRANSFERS)
+    memos = await _memos(reader, [key for key, _ in page.items])
     lines = []
     for key, image in page.items:
         row = image.row
+        memo = memos.get(key)
         paid = row.debit == account_key
         lines.append(
             StatementLine(
@@ -164,7 +174,7 @@ async def statement(reader: Any, context: QueryContext, params: HistoryParams) -
                 format_amount(row.fee if paid else 0, row.scale),
                 outside(row.credit if paid else row.debit),
                 row.at_us,
-                row.reference,
+                "" if memo is None else memo.reference,
             )
         )
     return Statement(outside(account_key), lines, cursor)

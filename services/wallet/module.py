@@ -37,6 +37,7 @@ from services.wallet.rows import (
     CLAIMS,
     HANDLES,
     LIMITS,
+    MEMOS,
     PENDING,
     RECEIPTS,
     REQUESTS,
@@ -152,6 +153,7 @@ MODULE = Module(
         SHARES.name: lambda key, row: ((ACCOUNTS, row.account),),
         TRANSFERS.name: lambda key, row: tuple((ACCOUNTS, account) for account in (row.debit, row.credit) if account),
         PENDING.name: lambda key, row: ((ACCOUNTS, row.debit), (ACCOUNTS, row.credit)),
+        MEMOS.name: lambda key, row: ((TRANSFERS, key), (PENDING, key)),
     },
     problems=PROBLEMS,
 )

@@ -16,6 +16,7 @@ from services.wallet.rows import (
     FEES,
     HANDLES,
     LIMITS,
+    MEMOS,
     PENDING,
     ROAMING,
     SHARES,
@@ -213,7 +214,8 @@ def pending(view: Any, context: QueryContext, params: IdParams) -> PendingView:
     if row is None:
         raise Rejected("unknown_pending", "no such pending transfer of yours is known here", status=404, field="/id")
     check_reader(context, view[ACCOUNTS].get(row.debit))
-    return pending_view(key, row)
+    memo = view[MEMOS].get(key)
+    return pending_view(key, row, "" if memo is None else memo.reference)
 
 
 def balances(view: Any, context: QueryContext, params: AccountParams) -> Balances:

@@ -30,6 +30,7 @@ __all__ = (
     "HANDLES",
     "HOLDS",
     "LIMITS",
+    "MEMOS",
     "PENDING",
     "RECEIPTS",
     "REQUESTS",
@@ -123,8 +124,14 @@ class Transfer(Owned, frozen=True):
     at_us: int
     fee: int = 0
     kind: str = "transfer"
-    reference: str = ""
     of: str = ""
+
+
+class Memo(Owned, frozen=True):
+    """What the payer wrote, under the key of the transfer or the pending transfer. In a section of its own, which can
+    be erased: nothing rests on it."""
+
+    reference: str
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -153,7 +160,6 @@ class Pending(Owned, frozen=True):
     until_us: int = 0
     status: str = "open"
     posted: int = 0
-    reference: str = ""
     counted: Counted | None = None
 
 
@@ -284,6 +290,7 @@ HOLDS = Table(
     indexes=(DeadlineIndex("deadline", "deadline_us", lambda key, row: ReturnHold(key)),),
 )
 TRANSFERS = Table("wallet.transfer", Transfer, CreatedBy(), write_once=True, searchable=("debit", "credit"))
+MEMOS = Table("wallet.memo", Memo, CreatedBy(), section="memo")
 PENDING = Table(
     "wallet.pending",
     Pending,
@@ -331,6 +338,7 @@ TABLES = (
     SHARES,
     HOLDS,
     TRANSFERS,
+    MEMOS,
     PENDING,
     BATCHES,
     FEES,

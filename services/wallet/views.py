@@ -12,11 +12,13 @@ from services.wallet.rows import (
     BATCHES,
     FEES,
     LIMITS,
+    MEMOS,
     PENDING,
     ROAMING,
     SHARES,
     TRANSFERS,
     Account,
+    Memo,
     Pending,
     Transfer,
 )
@@ -78,7 +80,7 @@ class TransferView(msgspec.Struct, frozen=True):
     fee: str
     kind: str
     at_us: int
-    reference: str
+    reference: str = ""
     debit_balance: Posted | None = None
 
 
@@ -92,7 +94,8 @@ class PendingView(msgspec.Struct, frozen=True):
     status: str
     posted: str
     expires_us: int
-    reference: str
+    reference: str | None = None
+    """None where the answer is only about how it was resolved."""
 
 
 class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -158,7 +161,7 @@ def account_reply(rows: EntryRows) -> AccountView:
     return account_view(*rows.one(ACCOUNTS))
 
 
-def transfer_view(key: str, row: Transfer, balance: Posted | None = None) -> TransferView:
+def transfer_view(key: str, row: Transfer, memo: Memo | None, balance: Posted | None = None) -> TransferView:
     return TransferView(
         outside(key),
         outside(row.debit),
@@ -168,7 +171,7 @@ def transfer_view(key: str, row: Transfer, balance: Posted | None = None) -> Tra
         format_amount(row.fee, row.scale),
         row.kind,
         row.at_us,
-        row.reference,
+        "" if memo is None else memo.reference,
         balance,
     )
 
@@ -179,10 +182,10 @@ def transfer_reply(rows: EntryRows) -> TransferView:
     balance = None
     if share is not None:
         balance = Posted(format_amount(share.available, row.scale), format_amount(share.held + share.bound, row.scale))
-    return transfer_view(key, row, balance)
+    return transfer_view(key, row, rows.get(MEMOS, key), balance)
 
 
-def pending_view(key: str, row: Pending) -> PendingView:
+def pending_view(key: str, row: Pending, reference: str | None) -> PendingView:
     return PendingView(
         outside(key),
         outside(row.debit),
@@ -193,12 +196,15 @@ def pending_view(key: str, row: Pending) -> PendingView:
         row.status,
         format_amount(row.posted, row.scale),
         row.until_us,
-        row.reference,
+        reference,
     )
 
 
 def pending_reply(rows: EntryRows) -> PendingView:
-    return pending_view(*rows.one(PENDING))
+    key, row = rows.one(PENDING)
+    memo = rows.get(MEMOS, key)
+    unsaid = "" if row.status == "open" else None
+    return pending_view(key, row, unsaid if memo is None else memo.reference)
 
 
 def batch_reply(rows: EntryRows) -> BatchView:

@@ -9,9 +9,9 @@ from services.wallet.commands.fees import charge, fee_for
 from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, uncount
 from services.wallet.commands.shares import check_debit, credit, release, set_aside
-from services.wallet.commands.transfers import check_parties
+from services.wallet.commands.transfers import add_memo, check_parties
 from services.wallet.intents import ExpirePending, PostPending, ReserveTransfer, VoidPending
-from services.wallet.rows import ACCOUNTS, PENDING, TRANSFERS, Pending, Transfer
+from services.wallet.rows import ACCOUNTS, MEMOS, PENDING, TRANSFERS, Pending, Transfer
 
 __all__ = ("expire_pending", "post_pending", "reserve", "void_pending")
 
@@ -34,8 +34,9 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
     share = spendable(state, context, balance, purpose)
     counted = check_limits(state, context, balance, amount, purpose)
     set_aside(state, context, balance, share, amount + fee, purpose)
+    key = context.new_key()
     state[PENDING].insert(
-        context.new_key(),
+        key,
         Pending(
             debit_key,
             credit_key,
@@ -46,10 +47,10 @@ def reserve(state: State, context: Context, command: ReserveTransfer) -> None:
             context.time_us + command.timeout_s * 1_000_000,
             "open",
             0,
-            command.reference,
             counted,
         ),
     )
+    add_memo(state, key, command.reference)
 
 
 def post_pending(state: State, context: Context, command: PostPending) -> None:
@@ -70,8 +71,9 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
     if fee:
         charge(state, context, pending.asset, fee)
     state[PENDING].put(key, _resolved(pending, "posted", amount))
+    posted = context.new_key()
     state[TRANSFERS].insert(
-        context.new_key(),
+        posted,
         Transfer(
             pending.debit,
             pending.credit,
@@ -81,10 +83,11 @@ def post_pending(state: State, context: Context, command: PostPending) -> None:
             context.time_us,
             fee,
             "post",
-            pending.reference,
             key,
         ),
     )
+    memo = state[MEMOS].get(key)
+    add_memo(state, posted, "" if memo is None else memo.reference)
 
 
 def void_pending(state: State, context: Context, command: VoidPending) -> None:
@@ -138,5 +141,4 @@ def _resolved(pending: Pending, status: str, posted: int) -> Pending:
         0,
         status,
         posted,
-        pending.reference,
     )

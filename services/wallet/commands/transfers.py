@@ -11,9 +11,10 @@ from services.wallet.commands.limits import check_limits
 from services.wallet.commands.roaming import request_share
 from services.wallet.commands.shares import check_debit, credit, debit
 from services.wallet.intents import Burn, Issue, PostBatch, PostLinked, PostTransfer, RequestShare
-from services.wallet.rows import BATCHES, SUPPLY, TRANSFERS, Account, Batch, Supply, Transfer
+from services.wallet.rows import BATCHES, MEMOS, SUPPLY, TRANSFERS, Account, Batch, Memo, Supply, Transfer
 
 __all__ = (
+    "add_memo",
     "burn",
     "check_parties",
     "issue",
@@ -45,8 +46,9 @@ def post_transfer(state: State, context: Context, command: PostTransfer) -> None
     credit(state, context, credit_key, command.asset, amount)
     if fee:
         charge(state, context, command.asset, fee)
+    key = context.new_key()
     state[TRANSFERS].insert(
-        context.new_key(),
+        key,
         Transfer(
             debit_key,
             credit_key,
@@ -56,9 +58,14 @@ def post_transfer(state: State, context: Context, command: PostTransfer) -> None
             context.time_us,
             fee,
             "transfer",
-            command.reference,
         ),
     )
+    add_memo(state, key, command.reference)
+
+
+def add_memo(state: State, key: str, reference: str) -> None:
+    if reference:
+        state[MEMOS].insert(key, Memo(reference))
 
 
 def check_parties(debit_key: str, credit_key: str, credit_row: Account, reference: str) -> None:
@@ -137,10 +144,11 @@ def issue(state: State, context: Context, command: Issue) -> None:
         raise Rejected("issue_too_large", "the total issued would pass 64 bits", field="/amount")
     state[SUPPLY].put(supply_key, Supply(supply.issued + amount, supply.burned))
     credit(state, context, credit_key, command.asset, amount)
+    key = context.new_key()
     state[TRANSFERS].insert(
-        context.new_key(),
-        Transfer("", credit_key, command.asset, amount, asset.scale, context.time_us, 0, "issue", command.reference),
+        key, Transfer("", credit_key, command.asset, amount, asset.scale, context.time_us, 0, "issue")
     )
+    add_memo(state, key, command.reference)
 
 
 def burn(state: State, context: Context, command: Burn) -> None:
@@ -155,10 +163,11 @@ def burn(state: State, context: Context, command: Burn) -> None:
     balance = f"{debit_key}/{command.asset}"
     purpose = ("burn", "", amount)
     debit(state, context, balance, spendable(state, context, balance, purpose), amount, purpose)
+    key = context.new_key()
     state[TRANSFERS].insert(
-        context.new_key(),
-        Transfer(debit_key, "", command.asset, amount, asset.scale, context.time_us, 0, "burn", command.reference),
+        key, Transfer(debit_key, "", command.asset, amount, asset.scale, context.time_us, 0, "burn")
     )
+    add_memo(state, key, command.reference)
 
 
 def _supply(state: State, context: Context, asset: str) -> tuple[str, Supply]:
