@@ -90,8 +90,8 @@ class QueryContext(msgspec.Struct, frozen=True):
 class Write:
     """A route that runs a command. ``body`` is what the client sends; ``command(path parameters, body)`` makes the
     command (the body itself when None). ``reply`` is the type of the answer. ``scope`` is what the token must carry.
-    ``hot`` routes get the raw fast path. ``split`` cuts a batch into bodies that each become one command; ``join``
-    makes one answer of theirs."""
+    ``hot`` routes are answered on the connection itself. ``split`` cuts a batch into bodies that each become one
+    command; ``join`` makes one answer of theirs."""
 
     path: str
     body: type[Any]

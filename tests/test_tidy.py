@@ -37,7 +37,7 @@ KNOWN_THIRD_PARTY = {
 }
 BANNED_IN_DECISIONS = {"time", "random", "os", "socket", "datetime", "uuid", "secrets", "asyncio"}
 """What a handler must not reach for: it gets time, ids and facts from its context."""
-LINES_MAX = 600
+LINES_MAX = 480
 
 
 def sources(*folders: str) -> list[Path]:

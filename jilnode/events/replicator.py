@@ -358,8 +358,8 @@ class Replicator:
         async with self._looking:
             kept, complete = await self._quarantine.release(source)
             await self._look_again(source, kept)
-            if not complete:
-                # Duplicates are harmless; nobody knows any more which lanes hold what is missing.
+            if not complete or not self._bus.ordered:
+                # Duplicates are harmless; nobody knows any more which lanes hold what may be missing.
                 for lane in {*self._written, *self._positions, *self.received}:
                     self._positions.pop(lane, None)
                     self._bus.rewind(lane, None)

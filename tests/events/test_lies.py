@@ -7,10 +7,8 @@ import pytest
 from jilnode.events.bus import Bus, Record
 from jilnode.events.record import record_of_entry, records_of
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.errors import Rejected
-from jilnode.kernel.invariants import Invariant
-from jilnode.kernel.system import EVIDENCE, PENDING
-from jilnode.limits import PENDING_PER_SOURCE_MAX, REPLICATOR_QUEUE_MAX
+from jilnode.kernel.system import EVIDENCE
+from jilnode.limits import REPLICATOR_QUEUE_MAX
 from jilnode.simulation.ledger import Fill
 from tests.events.test_convergence import ONE, THREE, TWO, amount
 from tests.kernel.test_hostile import Liar
@@ -137,45 +135,6 @@ async def test_a_release_looks_at_what_came_meanwhile_so_the_same_lie_suspends_a
     await three.replicator.release(ONE)
     assert three.node.engine.sources[ONE].status == "suspended"
     assert await amount(three, "a/ch-zug-01") == 5
-
-
-@pytest.mark.parametrize("records_max", [PENDING_PER_SOURCE_MAX, 3])
-async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
-    """A node with a rule that was wrong suspends an honest source, is put right, and follows again: from what it kept,
-    and, where that was too much, from the bus."""
-    monkeypatch.setattr("jilnode.events.quarantine.PENDING_PER_SOURCE_MAX", records_max)
-    one, two = await fleet.join(ONE, TWO)
-    await one.node.run(Fill("a", 5))
-    await eventually(lambda: converged(one.node, two.node))
-    two.node.engine.registry.checks = lambda schema: (Invariant("wrong", range(1, 9), lambda change: "no"),)
-    await one.node.run(Fill("a", 1))
-    await eventually(lambda: two.node.engine.sources[ONE].status == "suspended")
-    for _ in range(5):
-        await one.node.run(Fill("a", 1))
-
-    async def kept() -> bool:
-        page = await two.node.store.page(PENDING, [("source", ONE)])
-        return len(page.items) >= min(records_max, 12)
-
-    await eventually(kept)
-    await two.replicator.store_positions(now=True)
-    await fleet.leave(two)
-    two = await fleet.rejoin(TWO, two.node.disk)
-    assert two.node.engine.sources[ONE].status == "suspended"
-    await one.node.run(Fill("a", 1))
-    await two.replicator.release(ONE)
-    await eventually(lambda: converged(one.node, two.node))
-    assert await amount(two, "a/ch-zug-01") == 12
-    assert (await two.node.store.page(PENDING, [("source", ONE)])).items == []
-    assert two.node.engine.sources[ONE].status == "following"
-
-
-async def test_a_release_says_what_it_can_t_do(fleet):
-    one, two = await fleet.join(ONE, TWO)
-    await eventually(lambda: converged(one.node, two.node))
-    for source, code in (("xx-nobody-01", "not_found"), (TWO, "own_source"), (ONE, "not_suspended")):
-        with pytest.raises(Rejected, match=code):
-            await two.replicator.release(source)
 
 
 async def test_two_seals_of_one_size_are_a_fork_and_the_proof_of_it(fleet, liar):
