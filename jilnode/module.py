@@ -30,9 +30,10 @@ from typing import Any
 
 import msgspec
 
-from jilnode.kernel.command import Action, Command, Reaction, Submission, Touch, Verdict
+from jilnode.kernel.command import Command, Reaction, Submission, Touch
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.invariants import Change, Invariant, RowChange
+from jilnode.kernel.review import Action, Verdict
 from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.table import (
     CreatedBy,

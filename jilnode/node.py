@@ -100,6 +100,8 @@ class Node:
         self.kernel = build_kernel(settings, self.modules)
         self.writer = self.kernel.writer
         self.metrics = Metrics()
+        self.failing: dict[str, str] = {}
+        """Work beside the writer that failed and is being tried again: its name -> the error's."""
         self.feed = JournalFeed(self.writer, self.kernel.store)
         self.bus = self._bus()
         self.relay: Relay | None = None
@@ -118,8 +120,6 @@ class Node:
             key_file=_or_none(settings.http_key_file),
             drain_s=DRAIN_TIMEOUT_S,
         )
-        self.failing: dict[str, str] = {}
-        """Work beside the writer that failed and is being tried again: its name -> the error's."""
         self._writing: asyncio.Task[None] | None = None
         self._work: dict[str, asyncio.Task[None]] = {}
         self._confirmed = asyncio.Event()
@@ -161,7 +161,7 @@ class Node:
         share = None
         if limiter is not None and settings.redis_url:
             share = RateShare(limiter, redis_counts(settings.redis_url))
-        register_metrics(self.metrics, self)
+        register_metrics(self.metrics, self.kernel, self.bus, self.relay, self.replicator, self.failing)
         return build_app(
             AppParts(
                 source=settings.node_id,

@@ -1,19 +1,28 @@
 """What a node tells Prometheus about itself, beside what HTTP counts."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from jilnode.events.bus import Bus
+from jilnode.events.relay import Relay
+from jilnode.events.replicator import Replicator
 from jilnode.http.metrics import Metrics
+from jilnode.kernel.kernel import Kernel
 from jilnode.kernel.sources import FOLLOWING
-
-if TYPE_CHECKING:
-    from jilnode.node import Node
 
 __all__ = ("register_metrics",)
 
 
-def register_metrics(metrics: Metrics, node: "Node") -> None:
-    writer = node.writer
-    engine = node.kernel.engine
+def register_metrics(
+    metrics: Metrics,
+    kernel: Kernel,
+    bus: Bus | None,
+    relay: Relay | None,
+    replicator: Replicator | None,
+    failing: Mapping[str, str],
+) -> None:
+    """``failing``: the parts beside the writer that failed and are tried again."""
+    writer = kernel.writer
+    engine = kernel.engine
     counts = writer.statistics
     obligations = writer.chores.obligations
     gauge = metrics.gauge
@@ -48,13 +57,11 @@ def register_metrics(metrics: Metrics, node: "Node") -> None:
         "source",
         lambda: {name: float(state.status != FOLLOWING) for name, state in engine.sources.items()},
     )
-    gauge("jil_relay_lag", "Entries of this node that the bus lacks", lambda: node.relay.lag if node.relay else 0)
+    gauge("jil_relay_lag", "Entries of this node that the bus lacks", lambda: 0 if relay is None else relay.lag)
     gauge(
         "jil_dead_letters",
         "Unreadable records put aside since start",
-        lambda: node.replicator.dead_letters if node.replicator else 0,
+        lambda: 0 if replicator is None else replicator.dead_letters,
     )
-    gauge("jil_parts_failing", "Parts beside the writer that failed and are tried again", lambda: len(node.failing))
-    metrics.gauges(
-        "jil_bus_lag", "Records behind, by lane", "lane", lambda: node.bus.lag() if node.bus is not None else {}
-    )
+    gauge("jil_parts_failing", "Parts beside the writer that failed and are tried again", lambda: len(failing))
+    metrics.gauges("jil_bus_lag", "Records behind, by lane", "lane", lambda: {} if bus is None else bus.lag())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from jilnode.kernel.command import Action, Verdict
+from jilnode.kernel.review import Action, Verdict
 
 __all__ = ("ZONE_CODES", "Action", "Verdict", "Zone", "ZoneBoard", "installed_zones")
 

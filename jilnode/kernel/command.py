@@ -9,37 +9,18 @@ later, by any node that has the event.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.review import Action
+from jilnode.kernel.state import Context, State
 from jilnode.kernel.table import Table
 
-if TYPE_CHECKING:
-    from jilnode.kernel.entry import EntryRows
-    from jilnode.kernel.state import Context, State
-
-__all__ = ("Action", "Command", "Reaction", "Submission", "Touch", "Verdict")
+__all__ = ("Command", "Reaction", "Submission", "Touch")
 
 Touch = tuple[Table[Any], str]
-
-
-class Action(msgspec.Struct, frozen=True):
-    """What zones review: pseudonymous facts of one action. ``zones`` lists the zones of both parties."""
-
-    kind: str
-    zones: tuple[str, ...]
-    facts: Mapping[str, object] = {}
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A zone's answer. ``record`` (JSON bytes, kept on this node only) is what was known and which rules fired; its
-    salted hash goes into the header. An empty record means that the zone keeps none (the dev zone)."""
-
-    approved: bool
-    code: str = ""
-    detail: str = ""
-    record: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +34,10 @@ class Command:
 
     type: type[msgspec.Struct]
     event: str
-    handler: Callable[["State", "Context", Any], None]
-    reply: Callable[["EntryRows"], Any]
+    handler: Callable[[State, Context, Any], None]
+    reply: Callable[[EntryRows], Any]
     touches: Callable[[Any], Iterable[Touch]] | None = None
-    review: Callable[["State", "Context", Any], Action | None] | None = None
+    review: Callable[[State, Context, Any], Action | None] | None = None
     status: int = 201
 
 

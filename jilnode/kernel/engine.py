@@ -23,9 +23,10 @@ from jilnode.kernel.entry import (
 )
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer, KnownKeys
-from jilnode.kernel.ports import Clock, Commit, Entropy, Loaded, Wanted, ZoneReview
+from jilnode.kernel.ports import Clock, Commit, Entropy, Loaded, Wanted
 from jilnode.kernel.recorder import Recorder
 from jilnode.kernel.registry import Registry
+from jilnode.kernel.review import ZoneReview
 from jilnode.kernel.rows import encode_row
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.sources import SourceState

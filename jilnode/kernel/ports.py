@@ -3,16 +3,15 @@
 ``Store`` keeps the journal, the seals and the tables. There is one writer for each database; reads may run beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from jilnode.kernel.command import Action, Verdict
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 
-__all__ = ("Clock", "Commit", "Entropy", "Loaded", "Page", "RowWrite", "Store", "Wanted", "ZoneReview")
+__all__ = ("Clock", "Commit", "Entropy", "Loaded", "Page", "RowWrite", "Store", "Wanted")
 
 
 class RowWrite(NamedTuple):
@@ -145,12 +144,3 @@ class Clock(Protocol):
 
 class Entropy(Protocol):
     def bytes(self, count: int) -> bytes: ...
-
-
-class ZoneReview(Protocol):
-    """Review by zones: pure, synchronous, inside the decision. An exception is a refusal (fail closed)."""
-
-    def review(self, action: Action, time_us: int) -> Verdict: ...
-
-    def facts(self) -> Mapping[str, object]:
-        """Zone data that handlers may need: bounds, ages. Stored with nothing; constant while the node runs."""
