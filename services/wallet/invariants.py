@@ -16,6 +16,7 @@ from services.wallet.rows import (
     PENDING,
     RECEIPTS,
     REQUESTS,
+    RESERVATIONS,
     RETURNS,
     SHARES,
     SUPPLY,
@@ -33,6 +34,7 @@ __all__ = ("INVARIANTS",)
 
 SCALE_MAX = 9
 _RESOLVES = frozenset([PENDING.name])
+_HOLDS = frozenset([PENDING.name, RESERVATIONS.name])
 _BINDS = frozenset([HOLDS.name, CLAIMS.name])
 
 
@@ -43,11 +45,11 @@ def _explained(change: Change) -> str | None:
     supply: dict[str, int] = {}
     source = change.source
     # Events without such rows, which most are, are not asked the questions of _reserved and _bound.
-    resolves, binds = change.touches(_RESOLVES), change.touches(_BINDS)
+    holds, binds = change.touches(_HOLDS), change.touches(_BINDS)
     for key, before, after in change.rows(SHARES):
         if after is None:
             return f"share {key} is deleted"
-        if not resolves and after.held != (0 if before is None else before.held):
+        if not holds and after.held != (0 if before is None else before.held):
             return f"share {key} holds what nothing reserves or resolves"
         if not binds and after.bound != (0 if before is None else before.bound):
             return f"share {key} has bound what did not arrive for a purpose"
@@ -65,7 +67,7 @@ def _explained(change: Change) -> str | None:
         problem = _transfer(transfer)
         if problem is not None:
             return f"transfer {key} {problem}"
-        if transfer.of and not resolves:
+        if transfer.kind == "post" and not change.touches(_RESOLVES):
             return f"{key} is posted but not resolved"
         asset, amount, fee = transfer.asset, transfer.amount, transfer.fee
         if transfer.debit:
@@ -101,7 +103,7 @@ def _transfer(transfer: Transfer) -> str | None:
     kind = transfer.kind
     if (kind == "issue") != (not transfer.debit) or (kind == "burn") != (not transfer.credit):
         return f"is not of kind {kind}"
-    if kind not in ("transfer", "post", "issue", "burn") or (kind == "post") != bool(transfer.of):
+    if kind not in ("transfer", "post", "trade", "issue", "burn") or (kind in ("post", "trade")) != bool(transfer.of):
         return f"is of no kind: {kind}"
     if transfer.fee and not (transfer.debit and transfer.credit):
         return "takes a fee of the supply"
@@ -130,7 +132,7 @@ def _supplied(change: Change, supply: dict[str, int]) -> str | None:
 
 def _reserved(change: Change) -> str | None:
     """What is held changes by what is reserved and resolved; a pending transfer resolves once, to no more than it
-    reserved."""
+    reserved. What another module reserves pays what it says it paid, and stays of one balance."""
     held: dict[str, int] = {}
     for key, before, after in change.rows(SHARES):
         difference = after.held - (0 if before is None else before.held)
@@ -151,6 +153,15 @@ def _reserved(change: Change) -> str | None:
         held[share] = held.get(share, 0) + (reserved if before is not None else -reserved)
     if posts:
         return f"{next(iter(posts))} is posted but not resolved"
+    for key, before, after in change.rows(RESERVATIONS):
+        if after is not None and (after.amount <= 0 or after.paid < (0 if before is None else before.paid)):
+            return f"reservation {key} holds nothing, or takes back what it paid"
+        if before is not None and after is not None and (before.account, before.asset) != (after.account, after.asset):
+            return f"reservation {key} is of another balance"
+        for row, sign in ((before, 1), (after, -1)):
+            if row is not None:
+                share = f"{row.account}/{row.asset}/{change.source}"
+                held[share] = held.get(share, 0) + sign * row.amount
     for key, amount in held.items():
         if amount:
             return f"share {key} holds {amount} more than is reserved"
@@ -248,7 +259,7 @@ def _bound(change: Change) -> str | None:
 
 INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained),
-    Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,)),
+    Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING, RESERVATIONS)),
     Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
     Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),
     Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS,)),

@@ -34,6 +34,7 @@ __all__ = (
     "PENDING",
     "RECEIPTS",
     "REQUESTS",
+    "RESERVATIONS",
     "RETURNS",
     "ROAMING",
     "SHARES",
@@ -113,8 +114,8 @@ class Visit(Owned, frozen=True):
 
 class Transfer(Owned, frozen=True):
     """Posted, and never changed. ``debit`` pays ``amount + fee``, ``credit`` gets ``amount``, the node's fee account
-    gets the fee. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``issue`` (no debit), ``burn`` (no
-    credit)."""
+    gets the fee. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``trade`` (one leg of what another
+    module calls ``of``), ``issue`` (no debit), ``burn`` (no credit)."""
 
     debit: str
     credit: str
@@ -160,6 +161,17 @@ class Pending(Owned, frozen=True):
     until_us: int = 0
     status: str = "open"
     posted: int = 0
+    counted: Counted | None = None
+
+
+class Reservation(Owned, frozen=True):
+    """Money set aside in its share's ``held`` for what another module keeps under the same key: an order, a quote. Of
+    it ``paid`` went out already. It ends when nothing is left. ``counted`` is None where no limit counts."""
+
+    account: str
+    asset: str
+    amount: int
+    paid: int = 0
     counted: Counted | None = None
 
 
@@ -298,6 +310,7 @@ PENDING = Table(
     searchable=("debit", "credit", "until_us"),
     indexes=(DeadlineIndex("expiry", "until_us", lambda key, row: ExpirePending(key)),),
 )
+RESERVATIONS = Table("wallet.reservation", Reservation, CreatedBy())
 BATCHES = Table("wallet.batch", Batch, CreatedBy(), write_once=True)
 FEES = Table("wallet.fee", Fee, CreatedBy(), resident=True)
 LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS, _nobody))
@@ -340,6 +353,7 @@ TABLES = (
     TRANSFERS,
     MEMOS,
     PENDING,
+    RESERVATIONS,
     BATCHES,
     FEES,
     LIMITS,

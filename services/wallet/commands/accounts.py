@@ -5,17 +5,16 @@ from jilnode.kernel.state import Context, State
 from jilnode.kernel.system import SOURCES
 from jilnode.module import Rejected
 from services.wallet.commands.shares import under_way
+from services.wallet.commands.supply import add_asset
 from services.wallet.intents import CreateAccount, CreateAsset, SetStatus
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
     HANDLES,
     SHARES,
-    SUPPLY,
     Account,
     Asset,
     Handle,
-    Supply,
 )
 
 __all__ = (
@@ -25,13 +24,13 @@ __all__ = (
     "check_owner",
     "create_account",
     "create_asset",
+    "open_system_account",
     "set_status",
     "zone_here",
 )
 
 OPERATOR = "wallet:operate"
 FEES_NAME = "fees"
-KEY_PART_MAX = 64
 
 
 def asset_of(state: State, asset: str, field: str = "/asset") -> Asset:
@@ -70,13 +69,7 @@ def create_asset(state: State, context: Context, command: CreateAsset) -> None:
         raise Rejected("bad_scale", "a scale is 0 to 9 decimals", field="/scale", status=400)
     if len(command.kind) > 32:
         raise Rejected("bad_kind", "a kind is at most 32 characters", field="/kind", status=400)
-    if len(code) + 1 + len(context.source) > KEY_PART_MAX:
-        raise Rejected("bad_asset_code", "the code and this node's id are too long together", field="/code", status=400)
-    key = f"{context.source}/{code}"
-    if state[ASSETS].get(key) is not None:
-        raise Rejected("asset_exists", f"{code}@{context.source} is there already", status=409, field="/code")
-    state[ASSETS].put(key, Asset(command.scale, command.kind))
-    state[SUPPLY].put(key, Supply())
+    add_asset(state, context, code, command.scale, command.kind)
 
 
 def create_account(state: State, context: Context, command: CreateAccount) -> None:
@@ -100,6 +93,16 @@ def create_account(state: State, context: Context, command: CreateAccount) -> No
         state[HANDLES].put(handle_key, Handle(key))
         handle = f"{command.handle}@{context.source}"
     state[ACCOUNTS].insert(key, Account(subject, zone_here(state, context), handle, "active", command.kind))
+
+
+def open_system_account(state: State, context: Context, name: str) -> str:
+    """The key of this node's own account of that name, which is opened unless it is there."""
+    key = f"{context.source}/{name}"
+    if state[ACCOUNTS].get(key) is None:
+        handle = f"{name}@{context.source}"
+        state[ACCOUNTS].put(key, Account(context.source, zone_here(state, context), handle, "active", "system"))
+        state[HANDLES].put(key, Handle(key))
+    return key
 
 
 def zone_here(state: State, context: Context) -> str:

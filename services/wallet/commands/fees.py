@@ -3,10 +3,10 @@
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import fee_of, parse_amount
-from services.wallet.commands.accounts import FEES_NAME, asset_of, zone_here
+from services.wallet.commands.accounts import FEES_NAME, asset_of, open_system_account
 from services.wallet.commands.shares import credit
 from services.wallet.intents import SetFee
-from services.wallet.rows import ACCOUNTS, FEES, HANDLES, Account, Fee, Handle
+from services.wallet.rows import FEES, Fee
 
 __all__ = ("charge", "fee_for", "set_fee")
 
@@ -40,8 +40,4 @@ def set_fee(state: State, context: Context, command: SetFee) -> None:
             raise Rejected("bad_tiers", "tiers rise from 0, at 0 to 10,000 bps", field=f"/tiers/{index}", status=400)
         tiers.append((amount, bps))
     state[FEES].put(f"{context.source}/{command.asset}/{command.kind}", Fee(tuple(tiers)))
-    account = f"{context.source}/{FEES_NAME}"
-    if state[ACCOUNTS].get(account) is None:
-        name = f"{FEES_NAME}@{context.source}"
-        state[ACCOUNTS].put(account, Account(context.source, zone_here(state, context), name, "active", "system"))
-        state[HANDLES].put(account, Handle(account))
+    open_system_account(state, context, FEES_NAME)

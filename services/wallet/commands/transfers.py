@@ -1,7 +1,7 @@
 """Transfers: direct, in linked sets, in batches; issues and burns. Double entry, immutable once posted."""
 
 from jilnode.kernel.state import Context, State
-from jilnode.limits import BATCH_CHUNK_ITEMS, INT64_MAX, LINKED_MAX
+from jilnode.limits import BATCH_CHUNK_ITEMS, LINKED_MAX
 from jilnode.module import Action, Rejected
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
@@ -10,8 +10,9 @@ from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits
 from services.wallet.commands.roaming import request_share
 from services.wallet.commands.shares import check_debit, credit, debit
+from services.wallet.commands.supply import change_supply, check_issuer
 from services.wallet.intents import Burn, Issue, PostBatch, PostLinked, PostTransfer, RequestShare
-from services.wallet.rows import BATCHES, MEMOS, SUPPLY, TRANSFERS, Account, Batch, Memo, Supply, Transfer
+from services.wallet.rows import BATCHES, MEMOS, TRANSFERS, Account, Batch, Memo, Transfer
 
 __all__ = (
     "add_memo",
@@ -136,13 +137,11 @@ def post_batch(state: State, context: Context, command: PostBatch) -> None:
 def issue(state: State, context: Context, command: Issue) -> None:
     """New money, by the issuer's node only. Refused when the total would pass 64 bits."""
     asset = asset_of(state, command.asset)
-    supply_key, supply = _supply(state, context, command.asset)
+    check_issuer(context, command.asset)
     credit_key, credit_row = account_of(state, command.credit, "/credit")
     check_parties("", credit_key, credit_row, command.reference)
     amount = parse_amount(command.amount, asset.scale)
-    if supply.issued + amount > INT64_MAX:
-        raise Rejected("issue_too_large", "the total issued would pass 64 bits", field="/amount")
-    state[SUPPLY].put(supply_key, Supply(supply.issued + amount, supply.burned))
+    change_supply(state, command.asset, issued=amount)
     credit(state, context, credit_key, command.asset, amount)
     key = context.new_key()
     state[TRANSFERS].insert(
@@ -153,13 +152,13 @@ def issue(state: State, context: Context, command: Issue) -> None:
 
 def burn(state: State, context: Context, command: Burn) -> None:
     asset = asset_of(state, command.asset)
-    supply_key, supply = _supply(state, context, command.asset)
+    check_issuer(context, command.asset)
     debit_key, debit_row = account_of(state, command.debit, "/debit")
     check_owner(context, debit_row, "/debit")
     check_parties(debit_key, "", debit_row, command.reference)
     check_debit(context, debit_key, debit_row)
     amount = parse_amount(command.amount, asset.scale)
-    state[SUPPLY].put(supply_key, Supply(supply.issued, supply.burned + amount))
+    change_supply(state, command.asset, burned=amount)
     balance = f"{debit_key}/{command.asset}"
     purpose = ("burn", "", amount)
     debit(state, context, balance, spendable(state, context, balance, purpose), amount, purpose)
@@ -168,14 +167,3 @@ def burn(state: State, context: Context, command: Burn) -> None:
         key, Transfer(debit_key, "", command.asset, amount, asset.scale, context.time_us, 0, "burn")
     )
     add_memo(state, key, command.reference)
-
-
-def _supply(state: State, context: Context, asset: str) -> tuple[str, Supply]:
-    """(key, row) of the supply, at the issuer's node only."""
-    code, _, issuer = asset.partition("@")
-    if issuer != context.source:
-        raise Rejected("misdirected", f"node {issuer} issues {asset}", status=421, extra={"owner": issuer})
-    key = f"{issuer}/{code}"
-    supply = state[SUPPLY].get(key)
-    assert supply is not None
-    return key, supply

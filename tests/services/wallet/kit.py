@@ -13,7 +13,7 @@ from jilnode.module import QueryContext
 from services.wallet import queries
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE
-from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
+from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
 from tests.kit.node import FakeClock, TestNode, running
 
 CHF = "CHFX@ch-zug-01"
@@ -110,7 +110,7 @@ async def started(bank: Bank, node: TestNode, command: Any, subject: str) -> "as
 
 def check_conservation(node: TestNode) -> None:
     """L1, L2, R1: shares and what is under way are what was issued and not burned; nothing is below zero; what is held
-    is what open pending transfers reserve; what is bound is what came for a purpose."""
+    is what open pending transfers and reservations hold; what is bound is what came for a purpose."""
     supply: dict[str, int] = {}
     for key, row in rows(node, SUPPLY).items():
         issuer, _, code = key.partition("/")
@@ -136,6 +136,8 @@ def check_conservation(node: TestNode) -> None:
         assert pending.posted <= pending.amount
         if pending.status == "open":
             held[f"{pending.debit}/{pending.asset}/{key.partition('/')[0]}"] -= pending.amount + pending.fee
+    for key, row in rows(node, RESERVATIONS).items():
+        held[f"{row.account}/{row.asset}/{key.partition('/')[0]}"] -= row.amount
     assert not any(held.values())
     for key, row in rows(node, HOLDS).items():
         balance, _, owner = key.rsplit("/", 2)

@@ -1,0 +1,39 @@
+"""Supplies: what was issued of an asset and burned, at its issuer's node only."""
+
+from jilnode.kernel.state import Context, State
+from jilnode.limits import INT64_MAX
+from jilnode.module import Rejected
+from services.wallet.rows import ASSETS, SUPPLY, Asset, Supply
+
+__all__ = ("add_asset", "change_supply", "check_issuer")
+
+KEY_PART_MAX = 64
+
+
+def add_asset(state: State, context: Context, code: str, scale: int, kind: str) -> str:
+    """A new asset of this node; its name ``CODE@issuer``."""
+    if len(code) + 1 + len(context.source) > KEY_PART_MAX:
+        raise Rejected("bad_asset_code", "the code and this node's id are too long together", field="/code", status=400)
+    key = f"{context.source}/{code}"
+    if state[ASSETS].get(key) is not None:
+        raise Rejected("asset_exists", f"{code}@{context.source} is there already", status=409, field="/code")
+    state[ASSETS].put(key, Asset(scale, kind))
+    state[SUPPLY].put(key, Supply())
+    return f"{code}@{context.source}"
+
+
+def check_issuer(context: Context, asset: str) -> None:
+    issuer = asset.partition("@")[2]
+    if issuer != context.source:
+        raise Rejected("misdirected", f"node {issuer} issues {asset}", status=421, extra={"owner": issuer})
+
+
+def change_supply(state: State, asset: str, issued: int = 0, burned: int = 0) -> None:
+    """Of an asset of this node. Raises ``Rejected`` when the total would pass 64 bits."""
+    code, _, issuer = asset.partition("@")
+    key = f"{issuer}/{code}"
+    supply = state[SUPPLY].get(key)
+    assert supply is not None
+    if supply.issued + issued > INT64_MAX:
+        raise Rejected("issue_too_large", "the total issued would pass 64 bits", field="/amount")
+    state[SUPPLY].put(key, Supply(supply.issued + issued, supply.burned + burned))
