@@ -212,6 +212,10 @@ class TableCache:
             raise Missing(Wanted(buckets={(self.spec, buckets.spec.field, value)}))
         return tuple(sorted(buckets.buckets.get(value, ())))
 
+    def count(self, index: str, value: Any) -> int:
+        assert self.whole, f"{self.spec.name} is not resident"
+        return len(self.equality[index].buckets.get(value, ()))
+
     def total(self, index: str, group: Any) -> int:
         totals = self.totals[index]
         if not totals.has(group):

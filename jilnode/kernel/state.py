@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache
-from jilnode.kernel.errors import Rejected
+from jilnode.kernel.errors import Missing, Rejected
 from jilnode.kernel.names import valid_key
+from jilnode.kernel.ports import Wanted
 from jilnode.kernel.rows import Image, Local, Owned
 from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
 
@@ -140,6 +141,10 @@ class TableAccess(Generic[R]):
     def keys(self, index: str, value: Any) -> tuple[str, ...]:
         return self._cache.keys(index, value)
 
+    def count(self, index: str, value: Any) -> int:
+        """How many rows of a resident table an equality index has for a value."""
+        return self._cache.count(index, value)
+
     def ordered(self, index: str, bucket: object) -> Iterator[str]:
         """Keys of a bucket, best first. Take what is needed before changing rows of that bucket."""
         return self._cache.ordered[index].ordered(bucket)
@@ -190,6 +195,16 @@ class State:
 
     def image(self, table: Table[Any], key: str) -> Image | None:
         return self.tables[table].get(key)
+
+    def need(self, touches: Iterable[tuple[Table[Any], str]]) -> None:
+        """Loads what of this is not in memory all at once, where asking for one row after the other would run the
+        command again for each."""
+        wanted = Wanted()
+        for table, key in touches:
+            if not self.tables[table].knows(key):
+                wanted.rows.setdefault(table, set()).add(key)
+        if wanted.rows:
+            raise Missing(wanted)
 
     def begin(self, epoch: int, sequence: int) -> None:
         self.epoch = epoch

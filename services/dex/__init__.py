@@ -1,0 +1,1 @@
+"""The exchange: order books, requests for quotes, pools, and a router over them."""

@@ -1,0 +1,368 @@
+"""One command's work at one market: orders are placed and ended, fills are paid, and the book's row is written once."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Rejected
+from services.dex.matching import MAKERS_MAX, Match, match
+from services.dex.prices import fee_on, given, saturated
+from services.dex.rows import (
+    BOOKS,
+    BUY,
+    CANDLES,
+    CLOSED,
+    ORDERS,
+    SELL,
+    TRADES,
+    Book,
+    Candle,
+    Closed,
+    Market,
+    Order,
+    Trade,
+)
+from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
+from services.wallet.commands.shares import Purpose
+from services.wallet.ledger import Ledger, may_pay
+from services.wallet.rows import ACCOUNTS, RESERVATIONS, SHARES
+
+__all__ = ("Desk", "hold_of", "rest_cost")
+
+WAKING_STATES = STATES[:2]
+
+
+def rest_cost(market: Market, order: Order) -> int:
+    """What an order in the book holds: what it may still give, and the fee that this would add."""
+    rest = given(market, order.side, order.price, order.remaining)
+    return rest + fee_on(order.given + rest, order.maker_bps) - fee_on(order.given, order.maker_bps)
+
+
+def hold_of(market: Market, order: Order) -> int:
+    """What an order that waits for its stop holds: enough for whatever becomes of it. Taken in one part and resting in
+    another, its two fees are rounded apart."""
+    most = given(market, order.side, order.price, order.remaining)
+    return most + fee_on(most, max(market.taker_bps, order.maker_bps)) + 1
+
+
+class Desk:
+    """``finish`` ends it, and is followed by the ledger's ``write``. Several desks of one command share a ledger."""
+
+    def __init__(self, state: State, context: Context, key: str, market: Market, ledger: Ledger) -> None:
+        book = state[BOOKS].get(key)
+        assert book is not None
+        self.state = state
+        self.context = context
+        self.key = key
+        self.market = market
+        self.book: Book = book
+        self.ledger = ledger
+        self.sequence = book.sequence + 1
+        """Of this event; what comes to the book has it as its priority."""
+        self._prices: list[tuple[int, int, int]] = []
+        """(price, quantity, turnover) of each trade."""
+
+    # What comes
+
+    def enter(
+        self,
+        key: str,
+        order: Order,
+        *,
+        takes: bool = True,
+        rests: bool = True,
+        whole: bool = False,
+        waited: bool = False,
+    ) -> None:
+        """Matches the order, pays what it fills, and lets the rest into the book or ends it. What it needs is known
+        once it is matched, and is set aside then. ``takes``: it may; ``whole``: all of it or nothing; ``waited``: it
+        was a row before, for its stop. Raises ``Rejected`` (``would_take``, ``not_filled_whole``, and what the
+        ledger raises); nothing is changed then."""
+        unfit: list[tuple[str, Order, str]] = []
+        found = match(order, self._makers(order, unfit))
+        if found.fills and not takes:
+            raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
+        if whole and found.remaining:
+            raise Rejected("not_filled_whole", "the book can't fill all of it in one command", field="/quantity")
+        reason = found.reason or ("fill_limit" if len(unfit) == MAKERS_MAX else "")
+        market, side = self.market, order.side
+        paid = sum(given(market, side, fill.maker.price, fill.quantity) for fill in found.fills)
+        rest = msgspec.structs.replace(
+            order,
+            remaining=found.remaining,
+            filled=order.filled + found.filled,
+            prevented=order.prevented + found.prevented,
+        )
+        stays = bool(rests and found.remaining and not reason)
+        cost = paid + fee_on(paid, market.taker_bps) + (rest_cost(market, rest) if stays else 0)
+        if waited:
+            self.ledger.keep(key, cost)
+        elif cost:
+            limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
+            self.ledger.reserve(key, order.account, self.gives(side), cost, limited, _purpose(order))
+        turnover = self._pay(key, order, found)
+        for maker_key, maker, code in unfit:
+            self.end(maker_key, maker, code)
+        for met in found.met:
+            if met.cancelled:
+                self.end(met.key, met.maker, "self_trade")
+            else:
+                self._prevent(met.key, met.maker, met.quantity)
+        rest = msgspec.structs.replace(rest, turnover=saturated(order.turnover + turnover))
+        if stays:
+            self.state[ORDERS].put(key, rest)
+            return
+        if waited:
+            self.state[ORDERS].delete(key)
+        self._close(key, rest, reason or ("immediate_or_cancel" if found.remaining else _whole(rest)))
+
+    def wait(self, key: str, order: Order) -> None:
+        """A stop order waits outside the book, funded."""
+        hold = hold_of(self.market, order)
+        limited = given(self.market, order.side, order.price, order.remaining)
+        self.ledger.reserve(key, order.account, self.gives(order.side), hold, limited, _purpose(order))
+        self.state[ORDERS].insert(key, order)
+
+    # What goes
+
+    def end(self, key: str, order: Order, reason: str) -> None:
+        """Takes an open order out: what it holds goes back."""
+        self.ledger.keep(key, 0)
+        self.state[ORDERS].delete(key)
+        self._close(key, order, reason)
+
+    def lower(self, key: str, order: Order, quantity: int) -> None:
+        """Cancels ``quantity`` of what remains, less than all. The order keeps its place."""
+        left = msgspec.structs.replace(
+            order, remaining=order.remaining - quantity, cancelled=order.cancelled + quantity
+        )
+        self.ledger.keep(key, hold_of(self.market, left) if order.stop else rest_cost(self.market, left))
+        self.state[ORDERS].put(key, left)
+
+    # The end of the command
+
+    def finish(self) -> None:
+        """Writes the book's row: its sequence, the last price, the minute's candle, the market's state, and when to
+        look again."""
+        book, now_us = self.book, self.context.time_us
+        minute = now_us // MINUTE_US
+        if book.count and book.minute < minute:
+            book = self._ended_candle(book)
+        trades = book.trades
+        ranges = book.ranges
+        if self._prices:
+            trades += len(self._prices)
+            book = _candle_with(book, minute, self._prices)
+            ranges = (
+                *[item for item in ranges if minute - WINDOW_MINUTES < item[0] < minute],
+                (minute, book.low, book.high),
+            )
+        state = next_state(book.state, book.since_us, now_us, volatility(ranges, minute), self.market.states_bps)
+        since_us = book.since_us if state == book.state else now_us
+        last = self._prices[-1][0] if self._prices else book.last
+        self.state[BOOKS].put(
+            self.key,
+            Book(
+                book.scales,
+                self.sequence,
+                trades,
+                last,
+                state,
+                since_us,
+                book.minute,
+                book.open,
+                book.high,
+                book.low,
+                book.volume,
+                book.turnover,
+                book.count,
+                ranges,
+                self._due_us(book, state, last),
+            ),
+        )
+
+    def woken(self, state: str, last: int) -> tuple[str, Order] | None:
+        """The first stop order that the last price wakes, unless the market is too wild for it."""
+        if self.market.halted or not last or state not in WAKING_STATES:
+            return None
+        for side in (BUY, SELL):
+            key = next(iter(self.state[ORDERS].ordered("stops", (self.key, side))), None)
+            order = None if key is None else self.state[ORDERS].get(key)
+            if key is not None and order is not None and (last >= order.stop if side == BUY else last <= order.stop):
+                return key, order
+        return None
+
+    def gives(self, side: str) -> str:
+        return self.market.quote if side == BUY else self.market.base
+
+    # The rest is how
+
+    def _due_us(self, book: Book, state: str, last: int) -> int:
+        now_us = self.context.time_us
+        if self.woken(state, last) is not None:
+            # One that runs right now is asked again one microsecond later, else at the end of this very batch.
+            return now_us + 1 if self.book.due_us and self.book.due_us <= now_us else now_us
+        if book.count:
+            return (book.minute + 1) * MINUTE_US
+        return now_us + MINUTE_US if state != NORMAL else 0
+
+    def _makers(self, taker: Order, unfit: list[tuple[str, Order, str]]) -> Iterator[tuple[str, Order]]:
+        """The other side of the book, best first, but for those whose account may not pay now."""
+        orders, accounts = self.state[ORDERS], self.state[ACCOUNTS]
+        near = self._near(taker)
+        self.state.need(self._touched(taker, near))
+        for key in orders.ordered("book", (self.key, SELL if taker.side == BUY else BUY)):
+            order: Any = orders.get(key)
+            code = may_pay(self.context, order.account, accounts.get(order.account))
+            if not code:
+                yield key, order
+                continue
+            if len(unfit) == MAKERS_MAX or not _crosses(taker, order):
+                return
+            unfit.append((key, order, code))
+
+    def _near(self, taker: Order) -> list[tuple[str, Order]]:
+        """Those who would be met if all may pay."""
+        found: list[tuple[str, Order]] = []
+        orders = self.state[ORDERS]
+        wanted = taker.remaining
+        for key in orders.ordered("book", (self.key, SELL if taker.side == BUY else BUY)):
+            order: Any = orders.get(key)
+            if wanted <= 0 or len(found) == MAKERS_MAX or not _crosses(taker, order):
+                break
+            found.append((key, order))
+            wanted -= order.remaining
+        return found
+
+    def _touched(self, taker: Order, makers: Iterable[tuple[str, Order]]) -> Iterator[tuple[Any, str]]:
+        base, quote, source = self.market.base, self.market.quote, self.context.source
+        for account in (taker.account, *[maker.account for _, maker in makers]):
+            yield ACCOUNTS, account
+            yield SHARES, f"{account}/{base}/{source}"
+            yield SHARES, f"{account}/{quote}/{source}"
+        for key, _ in makers:
+            yield RESERVATIONS, key
+
+    def _pay(self, key: str, order: Order, found: Match) -> int:
+        """Pays each fill both ways, and writes its trade. Returns the turnover."""
+        state, context, market, ledger = self.state, self.context, self.market, self.ledger
+        taker_paid, turnover_all = 0, 0
+        buys = order.side == BUY
+        for fill in found.fills:
+            maker, quantity, price = fill.maker, fill.quantity, fill.maker.price
+            turnover = given(market, BUY, price, quantity)
+            taker_gives, maker_gives = (turnover, quantity) if buys else (quantity, turnover)
+            taker_fee = fee_on(taker_paid + taker_gives, market.taker_bps) - fee_on(taker_paid, market.taker_bps)
+            maker_fee = fee_on(maker.given + maker_gives, maker.maker_bps) - fee_on(maker.given, maker.maker_bps)
+            taker_paid += taker_gives
+            turnover_all += turnover
+            trade = context.new_key()
+            taker_scale, maker_scale = market.quote_scale, market.base_scale
+            if not buys:
+                taker_scale, maker_scale = maker_scale, taker_scale
+            ledger.pay_reserved(key, maker.account, taker_gives, taker_fee, taker_scale, trade)
+            ledger.pay_reserved(fill.key, order.account, maker_gives, maker_fee, maker_scale, trade)
+            state[TRADES].insert(
+                trade,
+                Trade(
+                    self.key,
+                    self.book.trades + len(self._prices) + 1,
+                    price,
+                    quantity,
+                    turnover,
+                    order.side,
+                    context.time_us,
+                    fill.key,
+                    key,
+                    maker.account,
+                    order.account,
+                    maker_fee,
+                    taker_fee,
+                ),
+            )
+            self._prices.append((price, quantity, turnover))
+            self._filled(fill.key, maker, quantity, maker_gives, turnover)
+        return turnover_all
+
+    def _filled(self, key: str, maker: Order, quantity: int, gave: int, turnover: int) -> None:
+        left = msgspec.structs.replace(
+            maker,
+            remaining=maker.remaining - quantity,
+            filled=maker.filled + quantity,
+            turnover=saturated(maker.turnover + turnover),
+            given=maker.given + gave,
+        )
+        if left.remaining:
+            self.state[ORDERS].put(key, left)
+        else:
+            self.end(key, left, _whole(left))
+
+    def _prevent(self, key: str, maker: Order, quantity: int) -> None:
+        left = msgspec.structs.replace(
+            maker, remaining=maker.remaining - quantity, prevented=maker.prevented + quantity
+        )
+        if left.remaining:
+            self.ledger.keep(key, rest_cost(self.market, left))
+            self.state[ORDERS].put(key, left)
+        else:
+            self.end(key, left, "self_trade")
+
+    def _close(self, key: str, order: Order, reason: str) -> None:
+        """Writes the row of an order that has ended; what remained is cancelled."""
+        self.state[CLOSED].insert(
+            key,
+            Closed(
+                order.market,
+                order.account,
+                order.side,
+                order.price,
+                order.quantity,
+                order.priority,
+                order.placed_us,
+                self.context.time_us,
+                reason,
+                order.kind,
+                order.time_in_force,
+                order.client_id,
+                order.filled,
+                order.cancelled + order.remaining,
+                order.prevented,
+                order.turnover,
+            ),
+        )
+
+    def _ended_candle(self, book: Book) -> Book:
+        self.state[CANDLES].insert(
+            f"{self.key}/{book.minute:010d}",
+            Candle(self.key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
+        )
+        return msgspec.structs.replace(book, count=0, volume=0, turnover=0)
+
+
+def _purpose(order: Order) -> Purpose:
+    """By which money that is asked for elsewhere is known when the same order comes again."""
+    return (f"order.{order.side}", order.market, order.quantity)
+
+
+def _crosses(taker: Order, maker: Order) -> bool:
+    return maker.price <= taker.price if taker.side == BUY else maker.price >= taker.price
+
+
+def _whole(order: Order) -> str:
+    return "filled" if order.filled else "self_trade"
+
+
+def _candle_with(book: Book, minute: int, prices: list[tuple[int, int, int]]) -> Book:
+    opened, high, low = (book.open, book.high, book.low) if book.count else (prices[0][0], 0, prices[0][0])
+    return msgspec.structs.replace(
+        book,
+        minute=minute,
+        open=opened,
+        high=max(high, *[price for price, _, _ in prices]),
+        low=min(low, *[price for price, _, _ in prices]),
+        volume=saturated(book.volume + sum(quantity for _, quantity, _ in prices)),
+        turnover=saturated(book.turnover + sum(turnover for _, _, turnover in prices)),
+        count=book.count + len(prices),
+    )

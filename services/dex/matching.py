@@ -1,0 +1,80 @@
+"""The matching core: pure, in integers, over orders as they stand in the book. It changes nothing: it says what would
+happen.
+
+Price-time priority: makers come best price first, then who came first; a fill is at the maker's price. One command
+touches at most ``MAKERS_MAX`` makers; what is left of a taker that would need more is cancelled.
+
+Self-trade prevention is by beneficial owner (``Order.group``), and the taker decides what ends: itself, the maker,
+both, or as much of both as the smaller has. An account never trades with itself, whatever it chose.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from services.dex.rows import BUY, Order
+
+__all__ = ("MAKERS_MAX", "PREVENTIONS", "Fill", "Match", "Prevented", "match")
+
+MAKERS_MAX = 100
+PREVENTIONS = ("none", "taker", "maker", "both", "decrement")
+
+
+class Fill(NamedTuple):
+    key: str
+    maker: Order
+    quantity: int
+
+
+class Prevented(NamedTuple):
+    """A maker of the same owner that was met: ``quantity`` of it is prevented; with ``cancelled`` all of it ends."""
+
+    key: str
+    maker: Order
+    quantity: int
+    cancelled: bool
+
+
+class Match(NamedTuple):
+    """``remaining`` is what nobody took. ``prevented`` is how much of the taker was. ``reason`` is why the rest must
+    not rest: ``self_trade``, ``fill_limit``; empty when it may."""
+
+    fills: list[Fill]
+    met: list[Prevented]
+    remaining: int
+    prevented: int
+    reason: str
+
+    @property
+    def filled(self) -> int:
+        return sum(fill.quantity for fill in self.fills)
+
+
+def match(taker: Order, makers: Iterable[tuple[str, Order]]) -> Match:
+    """``makers``: (key, order) of the other side, best first; read no further than needed."""
+    fills: list[Fill] = []
+    met: list[Prevented] = []
+    remaining, prevented, reason = taker.remaining, 0, ""
+    buys, price, group, account = taker.side == BUY, taker.price, taker.group, taker.account
+    prevention = taker.prevention
+    for key, maker in makers:
+        if not remaining or (maker.price > price if buys else maker.price < price):
+            break
+        if len(fills) + len(met) == MAKERS_MAX:
+            reason = "fill_limit"
+            break
+        if maker.group != group or (prevention == "none" and maker.account != account):
+            quantity = min(remaining, maker.remaining)
+            fills.append(Fill(key, maker, quantity))
+            remaining -= quantity
+        elif prevention == "decrement":
+            quantity = min(remaining, maker.remaining)
+            met.append(Prevented(key, maker, quantity, cancelled=False))
+            remaining -= quantity
+            prevented += quantity
+        else:
+            if prevention in ("maker", "both"):
+                met.append(Prevented(key, maker, maker.remaining, cancelled=True))
+            if prevention != "maker":
+                reason = "self_trade"
+                break
+    return Match(fills, met, remaining, prevented, reason)

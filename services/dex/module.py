@@ -1,0 +1,62 @@
+"""The exchange as a service module: what it declares to the kernel and to HTTP."""
+
+from jilnode.module import Command, Module
+from services.dex.commands import markets, orders, quotes, sweeps
+from services.dex.intents import (
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    CreateMarket,
+    ExpireOrder,
+    MassQuote,
+    PlaceOrder,
+    ReplaceOrder,
+    ReviewMarket,
+    SetGroup,
+    SetMarket,
+    SetMarketStatus,
+    SweepOrders,
+)
+from services.dex.invariants import INVARIANTS
+from services.dex.problems import PROBLEMS
+from services.dex.rows import CLOSED, ORDERS, TABLES
+from services.dex.views import (
+    cancelled_reply,
+    group_reply,
+    market_reply,
+    order_reply,
+    quotes_reply,
+    replaced_reply,
+)
+from services.wallet.rows import ACCOUNTS
+from services.wallet.views import no_reply
+
+__all__ = ("MODULE",)
+
+MODULE = Module(
+    "dex",
+    1,
+    tables=TABLES,
+    commands=(
+        Command(CreateMarket, "dex.market.created", markets.create_market, market_reply),
+        Command(SetMarket, "dex.market.set", markets.set_market, market_reply, status=200),
+        Command(SetMarketStatus, "dex.market.status_set", markets.set_status, market_reply, status=200),
+        Command(SetGroup, "dex.group.set", markets.set_group, group_reply, status=200),
+        Command(PlaceOrder, "dex.order.placed", orders.place, order_reply, review=orders.review_order),
+        Command(CancelOrder, "dex.order.cancelled", orders.cancel, order_reply, status=200),
+        Command(AmendOrder, "dex.order.amended", orders.amend, order_reply, status=200),
+        Command(ReplaceOrder, "dex.order.replaced", orders.replace, replaced_reply, review=orders.review_replacement),
+        Command(CancelAll, "dex.orders.cancelled", sweeps.cancel_all, cancelled_reply, status=200),
+        Command(MassQuote, "dex.orders.quoted", quotes.mass_quote, quotes_reply, review=quotes.review_quotes),
+        Command(ExpireOrder, "dex.order.expired", orders.expire, no_reply),
+        Command(ReviewMarket, "dex.market.reviewed", markets.review_market, no_reply),
+        Command(SweepOrders, "dex.orders.swept", sweeps.sweep_orders, no_reply),
+    ),
+    invariants=INVARIANTS,
+    subject_of={
+        ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
+        CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),
+    },
+    problems=PROBLEMS,
+    requires=("wallet",),
+)

@@ -1,0 +1,51 @@
+"""The arithmetic of a market: exact, in integers. Markets are made so that no notional has a remainder."""
+
+from jilnode.limits import INT64_MAX
+from jilnode.module import Rejected
+from services.dex.rows import BUY, Market
+from services.wallet.amounts import BASIS_POINTS, parse_amount
+
+__all__ = ("check_quantity", "fee_on", "given", "is_exact", "notional", "parse_price", "saturated")
+
+
+def is_exact(market: Market) -> bool:
+    """Whether tick x lot is a whole number of the quote's minor units, so that every price x quantity is."""
+    numerator = market.tick * market.lot * int(10**market.quote_scale)
+    return numerator % int(10 ** (market.price_scale + market.base_scale)) == 0
+
+
+def notional(market: Market, price: int, quantity: int) -> int:
+    """Minor units of the quote asset for ``quantity`` (minor units of the base) at ``price``."""
+    return price * quantity * int(10**market.quote_scale) // int(10 ** (market.price_scale + market.base_scale))
+
+
+def given(market: Market, side: str, price: int, quantity: int) -> int:
+    """What a side gives for a fill: the buyer the notional, the seller the quantity."""
+    return notional(market, price, quantity) if side == BUY else quantity
+
+
+def fee_on(amount: int, bps: int) -> int:
+    """The ceiling: who gives pays the rounding. Of an order filled in parts, each part pays the difference that it
+    makes to the fee on all so far, so the parts cost what the whole costs."""
+    return -(-amount * bps // BASIS_POINTS)
+
+
+def parse_price(market: Market, text: str, field: str = "/price") -> int:
+    """Raises ``Rejected``: ``bad_amount``, ``too_many_decimals``, ``off_tick``."""
+    price = parse_amount(text, market.price_scale, field)
+    if price % market.tick:
+        raise Rejected("off_tick", "a price is a multiple of the market's tick", field=field)
+    return price
+
+
+def check_quantity(market: Market, text: str, field: str = "/quantity") -> int:
+    """Raises ``Rejected``: ``bad_amount``, ``too_many_decimals``, ``off_lot``."""
+    quantity = parse_amount(text, market.base_scale, field)
+    if quantity % market.lot:
+        raise Rejected("off_lot", "a quantity is a multiple of the market's lot", field=field)
+    return quantity
+
+
+def saturated(total: int) -> int:
+    """Running sums for charts stop at 64 bits: nobody is paid by them."""
+    return min(total, INT64_MAX)

@@ -1,0 +1,267 @@
+"""The order book's rows. Prices are integers in the market's price scale, quantities and amounts in minor units.
+
+A market is named ``BASE-QUOTE@node`` outside and ``<node>/BASE-QUOTE`` in keys; its node owns it and every order in it.
+Open orders are rows of a resident table, so the book is what its indexes say; what has ended is a row that is written
+once (``dex.closed``), and stays out of memory.
+"""
+
+from jilnode.module import (
+    CreatedBy,
+    DeadlineIndex,
+    EqualityIndex,
+    OrderedIndex,
+    Owned,
+    SumIndex,
+    Table,
+)
+from services.dex.intents import ExpireOrder, ReviewMarket, SweepOrders
+
+__all__ = (
+    "BOOKS",
+    "BUY",
+    "CANDLES",
+    "CLOSED",
+    "GROUPS",
+    "MARKETS",
+    "ORDERS",
+    "QUOTINGS",
+    "SELL",
+    "SWEEPS",
+    "TRADES",
+    "Book",
+    "Candle",
+    "Closed",
+    "Group",
+    "Market",
+    "Order",
+    "Quoting",
+    "Sweep",
+    "Trade",
+)
+
+BUY, SELL = "buy", "sell"
+
+
+class Market(Owned, frozen=True):
+    """What an operator set. ``tick``: prices are multiples of it; ``lot``: quantities of it; ``min_notional`` in the
+    quote's minor units. ``band_bps``: how far a price may be from the last one. ``states_bps``: the volatility at which
+    the market becomes elevated, restricted, halted. ``maker_bps``, ``taker_bps``: the fee, of what each side gives."""
+
+    base: str
+    quote: str
+    base_scale: int
+    quote_scale: int
+    price_scale: int
+    tick: int
+    lot: int
+    min_notional: int
+    band_bps: int
+    maker_bps: int = 0
+    taker_bps: int = 0
+    states_bps: tuple[int, int, int] = (300, 1000, 2000)
+    halted: str = ""
+    """Why an operator stopped it; empty while it runs."""
+
+
+class Book(Owned, frozen=True):
+    """What moves, one row for each market under its key. ``sequence`` counts the events that changed the book,
+    without gaps; ``trades`` the trades. ``open`` to ``turnover`` are the candle of ``minute``; ``ranges`` are
+    (minute, low, high) of the last minutes with trades, from which volatility comes. At ``due_us`` the kernel has
+    the market looked at."""
+
+    scales: tuple[int, int, int]
+    """Decimals of a price, of the base asset, of the quote asset: an answer is made from an event's rows alone."""
+    sequence: int = 0
+    trades: int = 0
+    last: int = 0
+    state: str = "normal"
+    since_us: int = 0
+    minute: int = 0
+    open: int = 0
+    high: int = 0
+    low: int = 0
+    volume: int = 0
+    turnover: int = 0
+    count: int = 0
+    ranges: tuple[tuple[int, int, int], ...] = ()
+    due_us: int = 0
+
+
+class Order(Owned, frozen=True):
+    """An open order: what is left of it, ``remaining``, is funded by the reservation under its key. quantity =
+    filled + cancelled + prevented + remaining. ``price`` is the limit, of a stop order without one the price that
+    protects it. ``stop`` is the price that wakes it, 0 once it is in the book. ``priority`` is its place among
+    orders of one price: the book's sequence when it came. ``turnover`` is the quote that its fills moved; ``given``
+    what it paid as maker, of which its fee is the ceiling of ``maker_bps``."""
+
+    market: str
+    account: str
+    side: str
+    price: int
+    quantity: int
+    remaining: int
+    priority: int
+    placed_us: int
+    group: str
+    kind: str = "limit"
+    time_in_force: str = "gtc"
+    expires_us: int = 0
+    stop: int = 0
+    prevention: str = "taker"
+    client_id: str = ""
+    filled: int = 0
+    cancelled: int = 0
+    prevented: int = 0
+    turnover: int = 0
+    given: int = 0
+    maker_bps: int = 0
+    quoting: bool = False
+
+    @property
+    def named(self) -> str | None:
+        """What its owner calls it; unique among the open orders of an account."""
+        return f"{self.account} {self.client_id}" if self.client_id else None
+
+    @property
+    def quoted(self) -> str | None:
+        """Whose mass quote it is part of."""
+        return f"{self.account} {self.market}" if self.quoting else None
+
+    @property
+    def level(self) -> tuple[str, str, int] | None:
+        """The price level that it is part of; None while it waits for its stop."""
+        return None if self.stop else (self.market, self.side, self.price)
+
+
+class Closed(Owned, frozen=True):
+    """An order that has ended, and why: ``reason``. ``priority`` as above."""
+
+    market: str
+    account: str
+    side: str
+    price: int
+    quantity: int
+    priority: int
+    placed_us: int
+    closed_us: int
+    reason: str
+    kind: str = "limit"
+    time_in_force: str = "gtc"
+    client_id: str = ""
+    filled: int = 0
+    cancelled: int = 0
+    prevented: int = 0
+    turnover: int = 0
+
+
+class Trade(Owned, frozen=True):
+    """One fill. ``side`` is the taker's. Each fee is in what its payer gave."""
+
+    market: str
+    number: int
+    price: int
+    quantity: int
+    turnover: int
+    side: str
+    at_us: int
+    maker_order: str
+    taker_order: str
+    maker: str
+    taker: str
+    maker_fee: int = 0
+    taker_fee: int = 0
+
+
+class Candle(Owned, frozen=True):
+    """One minute of trades, written when it is over, under ``<market>/<minute since 1970>``."""
+
+    market: str
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    turnover: int
+    count: int
+
+
+class Group(Owned, frozen=True):
+    """The beneficial owner of an account, under ``<node>/<account>``. Without one an account's subject is it."""
+
+    name: str
+
+
+class Sweep(Owned, frozen=True):
+    """Orders of an account that are being cancelled, step by step: those that were placed before it, in ``market`` or,
+    where that is empty, in every market of this node."""
+
+    account: str
+    market: str
+    at_us: int
+    due_us: int
+
+
+class Quoting(Owned, frozen=True):
+    """One mass quote: how many were taken back, and what was refused: (index, code, detail, field)."""
+
+    market: str
+    quotes: int
+    withdrawn: int
+    refused: tuple[tuple[int, str, str, str], ...] = ()
+
+
+def _side(key: str, order: Order) -> tuple[str, str] | None:
+    return None if order.stop else (order.market, order.side)
+
+
+def _queue(key: str, order: Order) -> tuple[int, int]:
+    """Best price first, then who came first."""
+    return (-order.price if order.side == BUY else order.price, order.priority)
+
+
+def _waiting(key: str, order: Order) -> tuple[str, str] | None:
+    return (order.market, order.side) if order.stop else None
+
+
+def _waking(key: str, order: Order) -> tuple[int, int]:
+    """The one that wakes first comes first: buys wake when the price rises to their stop, sells when it falls."""
+    return (order.stop if order.side == BUY else -order.stop, order.priority)
+
+
+MARKETS = Table("dex.market", Market, CreatedBy(), resident=True)
+BOOKS = Table(
+    "dex.book",
+    Book,
+    CreatedBy(),
+    resident=True,
+    indexes=(DeadlineIndex("due", "due_us", lambda key, row: ReviewMarket(key)),),
+)
+ORDERS = Table(
+    "dex.order",
+    Order,
+    CreatedBy(),
+    resident=True,
+    indexes=(
+        OrderedIndex("book", _side, _queue),
+        OrderedIndex("stops", _waiting, _waking),
+        EqualityIndex("by_account", "account"),
+        EqualityIndex("by_name", "named"),
+        EqualityIndex("quotes", "quoted"),
+        SumIndex("depth", "level", "remaining"),
+        DeadlineIndex("expiry", "expires_us", lambda key, row: ExpireOrder(key)),
+    ),
+)
+CLOSED = Table("dex.closed", Closed, CreatedBy(), write_once=True, searchable=("account",))
+TRADES = Table("dex.trade", Trade, CreatedBy(), write_once=True, searchable=("market", "maker", "taker"))
+CANDLES = Table("dex.candle", Candle, CreatedBy(), write_once=True, searchable=("market",))
+GROUPS = Table("dex.group", Group, CreatedBy(), resident=True)
+SWEEPS = Table(
+    "dex.sweep",
+    Sweep,
+    CreatedBy(),
+    resident=True,
+    indexes=(DeadlineIndex("due", "due_us", lambda key, row: SweepOrders(key)),),
+)
+QUOTINGS = Table("dex.quoting", Quoting, CreatedBy(), write_once=True)
+
+TABLES = (MARKETS, BOOKS, ORDERS, CLOSED, TRADES, CANDLES, GROUPS, SWEEPS, QUOTINGS)
