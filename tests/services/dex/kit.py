@@ -23,8 +23,8 @@ DEX_OPERATOR = (*OPERATOR, "dex:operate")
 
 
 class Exchange:
-    """A fleet that shares one clock. The first node issues GOLD and USDX, of 4 decimals, and has their market: a tick of
-    0.01, a lot of 0.01."""
+    """A fleet that shares one clock. The first node issues GOLD and USDX, of 4 decimals, and has their market: a
+    tick of 0.01, a lot of 0.01."""
 
     def __init__(self, count: int = 1, stores: Sequence[Store | None] = (), **options: Any) -> None:
         self.clock = FakeClock()
@@ -92,9 +92,9 @@ def book(node: TestNode, market: str = "sg-mas-01/GOLD-USDX") -> tuple[list[Any]
 
 
 def check_exchange(node: TestNode) -> None:
-    """What must always hold at a market's own node: money is conserved; open orders hold exactly what they may still give
-    with its fee, nothing else is reserved (B9); the book is not crossed (B1); quantities add up (B3); numbers have no
-    gaps (B11)."""
+    """What must always hold at a market's own node: money is conserved; open orders hold exactly what they may still
+    give with its fee, nothing else is reserved (B9); the book is not crossed (B1); quantities add up (B3); numbers
+    have no gaps (B11)."""
     check_conservation(node)
     markets = rows(node, MARKETS)
     orders = {key: row for key, row in rows(node, ORDERS).items() if key.startswith(node.source)}
