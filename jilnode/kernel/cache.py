@@ -7,7 +7,8 @@ Cached tables are bounded by two generations: a row that is used moves to the yo
 old one is forgotten. That happens between batches only, so nothing in flight can vanish.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from heapq import merge
 from typing import Any
 
 from jilnode.kernel.errors import Missing
@@ -240,13 +241,14 @@ class TableCache:
             total += totals.part(None if image is None else image.row, group)
         return total
 
-    def committed_ordered(self, index: str, bucket: object) -> Iterable[str]:
+    def committed_ordered(self, index: str, bucket: object) -> Iterator[str]:
+        """Lazily: who reads the best of a long queue does not pay for the rest of it."""
         queues = self.ordered[index]
-        if not self.before:
-            return list(queues.ordered(bucket))
-        pairs = [pair for pair in queues.buckets.get(bucket, ()) if pair[1] not in self.before]
-        for key, image in self.before.items():
-            place = queues.place(key, None if image is None else image.row)
-            if place is not None and place[0] == bucket:
-                pairs.append(place[1])
-        return [key for _, key in sorted(pairs)]
+        before = self.before
+        kept = (pair for pair in queues.buckets.get(bucket, ()) if pair[1] not in before)
+        taken_back = [
+            place[1]
+            for key, image in before.items()
+            if (place := queues.place(key, None if image is None else image.row)) is not None and place[0] == bucket
+        ]
+        return (key for _, key in merge(kept, sorted(taken_back)))

@@ -254,7 +254,7 @@ class TableView(Generic[R]):
     def keys(self, index: str, value: Any) -> tuple[str, ...]:
         return self._cache.committed_keys(index, value)
 
-    def ordered(self, index: str, bucket: object) -> Iterable[str]:
+    def ordered(self, index: str, bucket: object) -> Iterator[str]:
         return self._cache.committed_ordered(index, bucket)
 
     def total(self, index: str, group: Any) -> int:

@@ -19,6 +19,7 @@ from services.dex.intents import (
 )
 from services.dex.invariants import INVARIANTS
 from services.dex.problems import PROBLEMS
+from services.dex.routes import QUERIES, WRITES
 from services.dex.rows import CLOSED, ORDERS, TABLES
 from services.dex.views import (
     cancelled_reply,
@@ -53,6 +54,8 @@ MODULE = Module(
         Command(SweepOrders, "dex.orders.swept", sweeps.sweep_orders, no_reply),
     ),
     invariants=INVARIANTS,
+    writes=WRITES,
+    queries=QUERIES,
     subject_of={
         ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
         CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),

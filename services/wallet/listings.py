@@ -28,7 +28,9 @@ __all__ = (
     "Pendings",
     "Statement",
     "accounts",
+    "cursor_of",
     "history",
+    "own_account",
     "pendings",
     "statement",
     "transfer",
@@ -96,7 +98,8 @@ async def transfer(reader: Any, context: QueryContext, params: IdParams) -> Tran
     raise Rejected("unknown_transfer", "no such transfer of yours is known here", status=404, field="/id")
 
 
-async def _own_account(reader: Any, context: QueryContext, reference: str) -> str:
+async def own_account(reader: Any, context: QueryContext, reference: str) -> str:
+    """The key of an account that the caller may read. Raises ``Rejected``: ``unknown_account``."""
     name, at, node = reference.partition("@")
     key = outside_key(f"{node}/{name}" if at else reference, "/account")
     if at:
@@ -109,16 +112,17 @@ async def _own_account(reader: Any, context: QueryContext, reference: str) -> st
 
 async def accounts(reader: Any, context: QueryContext, params: PageParams) -> Accounts:
     """The caller's own."""
-    after = _cursor(params)
+    after = cursor_of(params.after, params.limit)
     page = await reader.page(ACCOUNTS, [("subject", context.actor)], after=after, limit=params.limit)
     items = [account_view(key, image.row) for key, image in page.items]
     return Accounts(items, outside(page.items[-1][0]) if page.more else None)
 
 
-def _cursor(params: PageParams | HistoryParams) -> str | None:
-    if not 1 <= params.limit <= PAGE_ITEMS_MAX:
+def cursor_of(cursor: str, limit: int) -> str | None:
+    """The key after which a page begins; None for the first. Raises ``Rejected`` for a page that can't be."""
+    if not 1 <= limit <= PAGE_ITEMS_MAX:
         raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
-    after = params.after.replace("~", "/")
+    after = cursor.replace("~", "/")
     if after and not valid_key(after):
         raise Rejected("bad_request", "after is the cursor of the page before", status=400, field="/after")
     return after or None
@@ -127,8 +131,8 @@ def _cursor(params: PageParams | HistoryParams) -> str | None:
 async def _page(
     reader: Any, context: QueryContext, params: HistoryParams, table: Table[Any]
 ) -> tuple[str, Any, str | None]:
-    after = _cursor(params)
-    key = await _own_account(reader, context, params.account)
+    after = cursor_of(params.after, params.limit)
+    key = await own_account(reader, context, params.account)
     page = await reader.page(
         table,
         [("debit", key), ("credit", key)],

@@ -1,0 +1,254 @@
+"""Long reads of the exchange, beside the writer: ended orders, trades, candles, in pages with cursors."""
+
+from typing import Any
+
+import msgspec
+
+from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from jilnode.module import QueryContext, Rejected
+from services.dex.commands.markets import market_key
+from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TRADES, Candle
+from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
+from services.wallet.amounts import format_amount
+from services.wallet.listings import cursor_of, own_account
+from services.wallet.queries import check_reader, outside_key
+from services.wallet.rows import ACCOUNTS
+from services.wallet.views import outside
+
+__all__ = (
+    "CandleView",
+    "Candles",
+    "CandlesParams",
+    "Fills",
+    "FillsParams",
+    "OrderParams",
+    "Orders",
+    "OrdersParams",
+    "OwnFill",
+    "TradeView",
+    "Trades",
+    "TradesParams",
+    "candles",
+    "closed_orders",
+    "fills",
+    "order",
+    "trades",
+)
+
+CANDLE_MINUTES = (1, 5, 15, 60, 240, 1440)
+CANDLE_ROWS_MAX = 1500
+MINUTE_US = 60_000_000
+
+
+class OrderParams(msgspec.Struct, frozen=True):
+    id: str
+
+
+class OrdersParams(msgspec.Struct, frozen=True):
+    """Newest first. ``after``: the cursor of the page before."""
+
+    account: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+FillsParams = OrdersParams
+
+
+class TradesParams(msgspec.Struct, frozen=True):
+    """Newest first. ``after``: the cursor of the page before."""
+
+    market: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class CandlesParams(msgspec.Struct, frozen=True):
+    """Oldest first, from ``from_us`` on. ``minutes``: 1, 5, 15, 60, 240 or 1440. ``after``: the cursor of the page
+    before."""
+
+    market: str
+    minutes: int = 1
+    from_us: int = 0
+    after: str = ""
+
+
+class Orders(msgspec.Struct, frozen=True):
+    items: list[OrderView]
+    next: str | None
+
+
+class TradeView(msgspec.Struct, frozen=True):
+    """``side`` is the taker's. Who traded is nobody else's business."""
+
+    id: str
+    number: int
+    price: str
+    quantity: str
+    turnover: str
+    side: str
+    at_us: int
+
+
+class Trades(msgspec.Struct, frozen=True):
+    market: str
+    items: list[TradeView]
+    next: str | None
+
+
+class OwnFill(msgspec.Struct, frozen=True):
+    """One of the account's fills: which order, in which market, and when."""
+
+    market: str
+    order: str
+    side: str
+    at_us: int
+    fill: FillView
+
+
+class Fills(msgspec.Struct, frozen=True):
+    items: list[OwnFill]
+    next: str | None
+
+
+class CandleView(msgspec.Struct, frozen=True):
+    from_us: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    turnover: str
+    count: int
+
+
+class Candles(msgspec.Struct, frozen=True):
+    """Times without trades have no candle. The minute that runs is not in it: the market's depth and trades tell."""
+
+    market: str
+    minutes: int
+    items: list[CandleView]
+    next: str | None
+
+
+async def order(reader: Any, context: QueryContext, params: OrderParams) -> OrderView:
+    """An order of the caller's, open or ended."""
+    key = outside_key(params.id, "/id")
+    for table, view in ((ORDERS, order_view), (CLOSED, closed_view)):
+        image = (await reader.get(table, [key])).get(key)
+        if image is not None:
+            await _check_account(reader, context, image.row.account)
+            book = (await reader.get(BOOKS, [image.row.market]))[image.row.market]
+            return view(key, image.row, book.row.scales)
+    raise _unknown_order()
+
+
+async def _check_account(reader: Any, context: QueryContext, account: str) -> None:
+    image = (await reader.get(ACCOUNTS, [account])).get(account)
+    try:
+        check_reader(context, None if image is None else image.row)
+    except Rejected:
+        raise _unknown_order() from None
+
+
+def _unknown_order() -> Rejected:
+    return Rejected("unknown_order", "no such order of yours is known here", status=404, field="/id")
+
+
+async def closed_orders(reader: Any, context: QueryContext, params: OrdersParams) -> Orders:
+    account = await own_account(reader, context, params.account)
+    after = cursor_of(params.after, params.limit)
+    page = await reader.page(CLOSED, [("account", account)], after=after, limit=params.limit, descending=True)
+    scales = await _scales(reader, [image.row.market for _, image in page.items])
+    items = [closed_view(key, image.row, scales[image.row.market]) for key, image in page.items]
+    return Orders(items, outside(page.items[-1][0]) if page.more else None)
+
+
+async def fills(reader: Any, context: QueryContext, params: OrdersParams) -> Fills:
+    account = await own_account(reader, context, params.account)
+    after = cursor_of(params.after, params.limit)
+    page = await reader.page(
+        TRADES, [("maker", account), ("taker", account)], after=after, limit=params.limit, descending=True
+    )
+    scales = await _scales(reader, [image.row.market for _, image in page.items])
+    items = []
+    for key, image in page.items:
+        row = image.row
+        made = row.maker == account
+        side = row.side if not made else ("sell" if row.side == "buy" else "buy")
+        own = row.maker_order if made else row.taker_order
+        fill = fill_view(key, row, scales[row.market], maker=made)
+        items.append(OwnFill(market_name(row.market), outside(own), side, row.at_us, fill))
+    return Fills(items, outside(page.items[-1][0]) if page.more else None)
+
+
+async def _scales(reader: Any, markets: list[str]) -> dict[str, tuple[int, int, int]]:
+    found = await reader.get(BOOKS, sorted(set(markets)))
+    return {key: image.row.scales for key, image in found.items() if image is not None}
+
+
+async def trades(reader: Any, context: QueryContext, params: TradesParams) -> Trades:
+    key, (price, base, quote) = await _market(reader, params.market)
+    after = cursor_of(params.after, params.limit)
+    page = await reader.page(TRADES, [("market", key)], after=after, limit=params.limit, descending=True)
+    items = [
+        TradeView(
+            outside(trade),
+            image.row.number,
+            format_amount(image.row.price, price),
+            format_amount(image.row.quantity, base),
+            format_amount(image.row.turnover, quote),
+            image.row.side,
+            image.row.at_us,
+        )
+        for trade, image in page.items
+    ]
+    return Trades(market_name(key), items, outside(page.items[-1][0]) if page.more else None)
+
+
+async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> Candles:
+    if params.minutes not in CANDLE_MINUTES:
+        allowed = ", ".join(map(str, CANDLE_MINUTES))
+        raise Rejected("bad_request", f"minutes is one of {allowed}", status=400, field="/minutes")
+    key, scales = await _market(reader, params.market)
+    first = max(params.from_us, 0) // MINUTE_US
+    after = cursor_of(params.after, 1) or f"{key}/{first - first % params.minutes - 1:010d}"
+    rows: list[tuple[int, Candle]] = []
+    more = True
+    while more and len(rows) < CANDLE_ROWS_MAX:
+        page = await reader.page(CANDLES, [("market", key)], after=after, limit=PAGE_ITEMS_MAX, descending=False)
+        rows += [(int(candle.rpartition("/")[2]), image.row) for candle, image in page.items]
+        more = page.more
+        after = page.items[-1][0] if page.items else after
+    groups: dict[int, list[Candle]] = {}
+    for minute, row in rows:
+        groups.setdefault(minute - minute % params.minutes, []).append(row)
+    if more:
+        # The last one may be cut in two: the next page begins with it.
+        last, _ = groups.popitem() if len(groups) > 1 else (next(iter(groups)) + params.minutes, [])
+        after = f"{key}/{last - 1:010d}"
+    items = [_candle(minute, group, scales) for minute, group in groups.items()]
+    return Candles(market_name(key), params.minutes, items, outside(after) if more else None)
+
+
+def _candle(minute: int, rows: list[Candle], scales: tuple[int, int, int]) -> CandleView:
+    price, base, quote = scales
+    return CandleView(
+        minute * MINUTE_US,
+        format_amount(rows[0].open, price),
+        format_amount(max(row.high for row in rows), price),
+        format_amount(min(row.low for row in rows), price),
+        format_amount(rows[-1].close, price),
+        format_amount(sum(row.volume for row in rows), base),
+        format_amount(sum(row.turnover for row in rows), quote),
+        sum(row.count for row in rows),
+    )
+
+
+async def _market(reader: Any, name: str) -> tuple[str, tuple[int, int, int]]:
+    key = market_key(name)
+    image = (await reader.get(MARKETS, [key])).get(key) if key else None
+    if image is None:
+        raise Rejected("unknown_market", f"no market {name!r} is known here", status=404, field="/market")
+    row = image.row
+    return key, (row.price_scale, row.base_scale, row.quote_scale)

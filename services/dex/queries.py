@@ -1,0 +1,242 @@
+"""What can be asked of markets and open orders: committed rows, of this node's markets and of those that it follows."""
+
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from jilnode.module import QueryContext, Rejected
+from services.dex.commands.markets import market_key
+from services.dex.rows import BOOKS, BUY, MARKETS, ORDERS, SELL, Book, Market
+from services.dex.states import state_of
+from services.dex.views import MarketView, OrderView, market_name, market_view, order_view
+from services.wallet.amounts import format_amount
+from services.wallet.queries import check_reader, resolve
+from services.wallet.rows import ACCOUNTS
+
+__all__ = (
+    "CHECKSUM_LEVELS",
+    "LEVELS_MAX",
+    "BookMarket",
+    "ConsolidatedBook",
+    "ConsolidatedLevel",
+    "ConsolidatedParams",
+    "Depth",
+    "DepthParams",
+    "Level",
+    "MarketParams",
+    "Markets",
+    "NoParams",
+    "OpenOrders",
+    "OpenOrdersParams",
+    "age_ms",
+    "checksum",
+    "consolidated",
+    "depth",
+    "known_market",
+    "levels",
+    "market",
+    "markets",
+    "open_orders",
+)
+
+LEVELS_MAX = 500
+CHECKSUM_LEVELS = 10
+OPEN_ORDERS_PAGE = 500
+
+
+class NoParams(msgspec.Struct, frozen=True):
+    pass
+
+
+class MarketParams(msgspec.Struct, frozen=True):
+    market: str
+
+
+class DepthParams(msgspec.Struct, frozen=True):
+    market: str
+    levels: int = 50
+
+
+class ConsolidatedParams(msgspec.Struct, frozen=True):
+    base: str
+    quote: str
+    levels: int = 50
+
+
+class OpenOrdersParams(msgspec.Struct, frozen=True):
+    """``market`` empty: in every market. ``after``: the id of the last order of the page before."""
+
+    account: str
+    market: str = ""
+    after: str = ""
+
+
+class Markets(msgspec.Struct, frozen=True):
+    items: list[MarketView]
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True):
+    """``[price, quantity]``."""
+
+    price: str
+    quantity: str
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """Best first. ``checksum`` is the CRC-32 of the best ten levels, ``price:quantity`` of each bid, then of each ask,
+    joined by ``|``. ``age_ms`` is how old this node's knowledge of the market's node is, 0 for its own."""
+
+    market: str
+    sequence: int
+    state: str
+    age_ms: int | None
+    bids: list[Level]
+    asks: list[Level]
+    checksum: int
+
+
+class ConsolidatedLevel(msgspec.Struct, frozen=True):
+    price: str
+    quantity: str
+    markets: dict[str, str]
+
+
+class BookMarket(msgspec.Struct, frozen=True):
+    market: str
+    sequence: int
+    state: str
+    age_ms: int | None
+
+
+class ConsolidatedBook(msgspec.Struct, frozen=True):
+    """All books of one pair, at whatever node, as this node has them. An order goes to one of them."""
+
+    base: str
+    quote: str
+    markets: list[BookMarket]
+    bids: list[ConsolidatedLevel]
+    asks: list[ConsolidatedLevel]
+
+
+class OpenOrders(msgspec.Struct, frozen=True):
+    items: list[OrderView]
+    next: str | None
+
+
+def known_market(view: Any, name: str) -> tuple[str, Market, Book]:
+    """(key, market, book) of a market here or elsewhere. Raises ``Rejected``: ``unknown_market``."""
+    key = market_key(name)
+    found, book = (view[MARKETS].get(key), view[BOOKS].get(key)) if key else (None, None)
+    if found is None or book is None:
+        raise Rejected("unknown_market", f"no market {name!r} is known here", status=404, field="/market")
+    return key, found, book
+
+
+def age_ms(context: QueryContext, key: str) -> int | None:
+    """How old what this node knows of a market is; None when its node was never heard."""
+    node = key.partition("/")[0]
+    if node == context.source:
+        return 0
+    heard_us = context.heads.get(node)
+    return None if not heard_us else max(0, context.time_us - heard_us) // 1000
+
+
+def markets(view: Any, context: QueryContext, params: NoParams) -> Markets:
+    found = []
+    for key, row in view[MARKETS].all():
+        book = view[BOOKS].get(key)
+        if book is not None:
+            found.append(market_view(key, row, book))
+    return Markets(found)
+
+
+def market(view: Any, context: QueryContext, params: MarketParams) -> MarketView:
+    return market_view(*known_market(view, params.market))
+
+
+def levels(view: Any, key: str, side: str, count: int) -> list[tuple[int, int]]:
+    """(price, quantity) of the best levels of one side."""
+    found: list[tuple[int, int]] = []
+    orders = view[ORDERS]
+    for order_key in orders.ordered("book", (key, side)):
+        price = orders.get(order_key).price
+        if not found or found[-1][0] != price:
+            if len(found) == count:
+                break
+            found.append((price, orders.total("depth", (key, side, price))))
+    return found
+
+
+def depth(view: Any, context: QueryContext, params: DepthParams) -> Depth:
+    if not 1 <= params.levels <= LEVELS_MAX:
+        raise Rejected("bad_request", f"1 to {LEVELS_MAX} levels", status=400, field="/levels")
+    key, row, book = known_market(view, params.market)
+    bids, asks = (
+        [
+            Level(format_amount(price, row.price_scale), format_amount(quantity, row.base_scale))
+            for price, quantity in levels(view, key, side, max(params.levels, CHECKSUM_LEVELS))
+        ]
+        for side in (BUY, SELL)
+    )
+    return Depth(
+        market_name(key),
+        book.sequence,
+        state_of(row, book),
+        age_ms(context, key),
+        bids[: params.levels],
+        asks[: params.levels],
+        checksum(bids, asks),
+    )
+
+
+def checksum(bids: list[Level], asks: list[Level]) -> int:
+    lines = [f"{level.price}:{level.quantity}" for side in (bids, asks) for level in side[:CHECKSUM_LEVELS]]
+    return crc32("|".join(lines).encode())
+
+
+def consolidated(view: Any, context: QueryContext, params: ConsolidatedParams) -> ConsolidatedBook:
+    if not 1 <= params.levels <= LEVELS_MAX:
+        raise Rejected("bad_request", f"1 to {LEVELS_MAX} levels", status=400, field="/levels")
+    books: list[BookMarket] = []
+    sides: dict[str, dict[int, dict[str, int]]] = {BUY: {}, SELL: {}}
+    rows = [(key, row) for key, row in view[MARKETS].all() if (row.base, row.quote) == (params.base, params.quote)]
+    scale = max([row.price_scale for _, row in rows], default=0)
+    base_scale = rows[0][1].base_scale if rows else 0
+    for key, row in rows:
+        book = view[BOOKS].get(key)
+        name = market_name(key)
+        books.append(BookMarket(name, book.sequence, state_of(row, book), age_ms(context, key)))
+        finer = int(10 ** (scale - row.price_scale))
+        for side, found in sides.items():
+            for price, quantity in levels(view, key, side, params.levels):
+                found.setdefault(price * finer, {})[name] = quantity
+    bids, asks = (
+        [
+            ConsolidatedLevel(
+                format_amount(price, scale),
+                format_amount(sum(parts.values()), base_scale),
+                {name: format_amount(part, base_scale) for name, part in parts.items()},
+            )
+            for price, parts in sorted(found.items(), reverse=side == BUY)[: params.levels]
+        ]
+        for side, found in sides.items()
+    )
+    return ConsolidatedBook(params.base, params.quote, books, bids, asks)
+
+
+def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> OpenOrders:
+    """In the order of their ids, at this node and at others."""
+    account = resolve(view, params.account)
+    check_reader(context, view[ACCOUNTS].get(account) if account else None)
+    wanted = known_market(view, params.market)[0] if params.market else ""
+    after = params.after.replace("~", "/")
+    found: list[OrderView] = []
+    for key in view[ORDERS].keys("by_account", account):
+        order = view[ORDERS].get(key)
+        if key <= after or wanted not in ("", order.market):
+            continue
+        if len(found) == OPEN_ORDERS_PAGE:
+            return OpenOrders(found, found[-1].id)
+        found.append(order_view(key, order, view[BOOKS].get(order.market).scales))
+    return OpenOrders(found, None)
