@@ -10,6 +10,7 @@ __all__ = (
     "ExpireOrder",
     "MassQuote",
     "PlaceOrder",
+    "PlaceOrders",
     "QuoteEntry",
     "ReplaceOrder",
     "ReviewMarket",
@@ -83,6 +84,12 @@ class PlaceOrder(_Intent, frozen=True):
     stop: str = ""
     prevention: str = "taker"
     client_id: str = ""
+
+
+class PlaceOrders(_Intent, frozen=True):
+    """At most 100, each for itself, in their order, in one event."""
+
+    orders: tuple[PlaceOrder, ...]
 
 
 class CancelOrder(_Intent, frozen=True):

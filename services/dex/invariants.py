@@ -101,9 +101,9 @@ def _orders(change: Change) -> dict[str, tuple[Order | None, Any]]:
 
 
 def _trade(trade: Trade, maker: tuple[Order | None, Any] | None, taker: tuple[Order | None, Any] | None) -> str | None:
-    if maker is None or taker is None or maker[0] is None:
+    if maker is None or taker is None:
         return "is of no order of this event"
-    made, took = maker[0], taker[1]
+    made, took = maker[1], taker[1]
     if trade.quantity <= 0 or trade.turnover <= 0 or trade.maker_fee < 0 or trade.taker_fee < 0:
         return "moves nothing"
     if (made.market, made.account, took.market, took.account) != (

@@ -49,7 +49,7 @@ class Match(NamedTuple):
         return sum(fill.quantity for fill in self.fills)
 
 
-def match(taker: Order, makers: Iterable[tuple[str, Order]]) -> Match:
+def match(taker: Order, makers: Iterable[tuple[str, Order]], makers_max: int = MAKERS_MAX) -> Match:
     """``makers``: (key, order) of the other side, best first; read no further than needed."""
     fills: list[Fill] = []
     met: list[Prevented] = []
@@ -59,7 +59,7 @@ def match(taker: Order, makers: Iterable[tuple[str, Order]]) -> Match:
     for key, maker in makers:
         if not remaining or (maker.price > price if buys else maker.price < price):
             break
-        if len(fills) + len(met) == MAKERS_MAX:
+        if len(fills) + len(met) >= makers_max:
             reason = "fill_limit"
             break
         if maker.group != group or (prevention == "none" and maker.account != account):

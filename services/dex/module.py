@@ -1,7 +1,7 @@
 """The exchange as a service module: what it declares to the kernel and to HTTP."""
 
 from jilnode.module import Command, Module
-from services.dex.commands import markets, orders, quotes, sweeps
+from services.dex.commands import batches, markets, orders, sweeps
 from services.dex.intents import (
     AmendOrder,
     CancelAll,
@@ -10,6 +10,7 @@ from services.dex.intents import (
     ExpireOrder,
     MassQuote,
     PlaceOrder,
+    PlaceOrders,
     ReplaceOrder,
     ReviewMarket,
     SetGroup,
@@ -22,11 +23,11 @@ from services.dex.problems import PROBLEMS
 from services.dex.routes import QUERIES, WRITES
 from services.dex.rows import CLOSED, ORDERS, TABLES
 from services.dex.views import (
+    batch_reply,
     cancelled_reply,
     group_reply,
     market_reply,
     order_reply,
-    quotes_reply,
     replaced_reply,
 )
 from services.wallet.rows import ACCOUNTS
@@ -48,7 +49,8 @@ MODULE = Module(
         Command(AmendOrder, "dex.order.amended", orders.amend, order_reply, status=200),
         Command(ReplaceOrder, "dex.order.replaced", orders.replace, replaced_reply, review=orders.review_replacement),
         Command(CancelAll, "dex.orders.cancelled", sweeps.cancel_all, cancelled_reply, status=200),
-        Command(MassQuote, "dex.orders.quoted", quotes.mass_quote, quotes_reply, review=quotes.review_quotes),
+        Command(PlaceOrders, "dex.orders.placed", batches.place_batch, batch_reply, review=batches.review_batch),
+        Command(MassQuote, "dex.orders.quoted", batches.mass_quote, batch_reply, review=batches.review_quotes),
         Command(ExpireOrder, "dex.order.expired", orders.expire, no_reply),
         Command(ReviewMarket, "dex.market.reviewed", markets.review_market, no_reply),
         Command(SweepOrders, "dex.orders.swept", sweeps.sweep_orders, no_reply),

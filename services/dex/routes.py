@@ -13,6 +13,7 @@ from services.dex.intents import (
     CreateMarket,
     MassQuote,
     PlaceOrder,
+    PlaceOrders,
     QuoteEntry,
     ReplaceOrder,
     SetGroup,
@@ -20,12 +21,13 @@ from services.dex.intents import (
     SetMarketStatus,
 )
 from services.dex.views import (
+    BatchItem,
+    BatchView,
     CancelledView,
     FillView,
     GroupView,
     MarketView,
     OrderView,
-    QuotesView,
     ReplacedView,
 )
 
@@ -209,6 +211,16 @@ WRITES = (
         "`421`: the market's book is at another node.",
     ),
     Write(
+        f"{BASE}/orders/batch",
+        PlaceOrders,
+        BatchView,
+        "dex:trade",
+        "Place up to 100 orders, each for itself",
+        example=PlaceOrders((_ORDER,)),
+        reply_example=BatchView("sg-mas-01~0-00000004d2", 1, 0, 0, [BatchItem(0, _ORDER_VIEW)]),
+        description="One event. Together they meet at most 100 resting orders.",
+    ),
+    Write(
         f"{BASE}/orders/cancel-all",
         CancelAll,
         CancelledView,
@@ -254,7 +266,7 @@ WRITES = (
     Write(
         f"{BASE}/quotes",
         MassQuote,
-        QuotesView,
+        BatchView,
         "dex:trade",
         "Quote both sides of a market: the new quotes take the place of the old",
         method="PUT",
@@ -264,7 +276,7 @@ WRITES = (
             "kestrel@sg-mas-01",
             (QuoteEntry("buy", "101.20", "5.00"), QuoteEntry("sell", "101.30", "5.00")),
         ),
-        reply_example=QuotesView("sg-mas-01~0-00000004d3", _MARKET, 2, [_ORDER_VIEW], []),
+        reply_example=BatchView("sg-mas-01~0-00000004d3", 1, 0, 2, [BatchItem(0, _ORDER_VIEW)]),
     ),
 )
 

@@ -17,6 +17,7 @@ from jilnode.module import (
 from services.dex.intents import ExpireOrder, ReviewMarket, SweepOrders
 
 __all__ = (
+    "BATCHES",
     "BOOKS",
     "BUY",
     "CANDLES",
@@ -24,22 +25,24 @@ __all__ = (
     "GROUPS",
     "MARKETS",
     "ORDERS",
-    "QUOTINGS",
+    "PLACES_PER_EVENT",
     "SELL",
     "SWEEPS",
     "TRADES",
+    "Batch",
     "Book",
     "Candle",
     "Closed",
     "Group",
     "Market",
     "Order",
-    "Quoting",
     "Sweep",
     "Trade",
 )
 
 BUY, SELL = "buy", "sell"
+PLACES_PER_EVENT = 128
+"""So many orders at most come to one book in one event."""
 
 
 class Market(Owned, frozen=True):
@@ -201,12 +204,12 @@ class Sweep(Owned, frozen=True):
     due_us: int
 
 
-class Quoting(Owned, frozen=True):
-    """One mass quote: how many were taken back, and what was refused: (index, code, detail, field)."""
+class Batch(Owned, frozen=True):
+    """Orders that came together, each for itself: how many, how many old quotes went for them, and what was refused:
+    (index, code, detail, field). Order number n has the key of the batch with ``-<n + 1 in hex>`` behind it."""
 
-    market: str
-    quotes: int
-    withdrawn: int
+    orders: int
+    withdrawn: int = 0
     refused: tuple[tuple[int, str, str, str], ...] = ()
 
 
@@ -262,6 +265,6 @@ SWEEPS = Table(
     resident=True,
     indexes=(DeadlineIndex("due", "due_us", lambda key, row: SweepOrders(key)),),
 )
-QUOTINGS = Table("dex.quoting", Quoting, CreatedBy(), write_once=True)
+BATCHES = Table("dex.batch", Batch, CreatedBy(), write_once=True)
 
-TABLES = (MARKETS, BOOKS, ORDERS, CLOSED, TRADES, CANDLES, GROUPS, SWEEPS, QUOTINGS)
+TABLES = (MARKETS, BOOKS, ORDERS, CLOSED, TRADES, CANDLES, GROUPS, SWEEPS, BATCHES)

@@ -6,12 +6,13 @@ import msgspec
 
 from jilnode.kernel.entry import EntryRows
 from services.dex.rows import (
+    BATCHES,
     BOOKS,
     CLOSED,
     GROUPS,
     MARKETS,
     ORDERS,
-    QUOTINGS,
+    PLACES_PER_EVENT,
     SWEEPS,
     TRADES,
     Book,
@@ -25,13 +26,15 @@ from services.wallet.amounts import format_amount
 from services.wallet.views import outside
 
 __all__ = (
+    "BatchItem",
+    "BatchView",
     "CancelledView",
     "FillView",
     "GroupView",
     "MarketView",
     "OrderView",
-    "QuotesView",
     "ReplacedView",
+    "batch_reply",
     "cancelled_reply",
     "closed_view",
     "fill_view",
@@ -41,7 +44,6 @@ __all__ = (
     "market_view",
     "order_reply",
     "order_view",
-    "quotes_reply",
     "replaced_reply",
 )
 
@@ -121,19 +123,24 @@ class CancelledView(msgspec.Struct, frozen=True):
     goes_on: bool
 
 
-class QuoteRefused(msgspec.Struct, frozen=True):
+class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``order`` as it stands after the whole batch, or the problem's code, detail and field."""
+
     index: int
-    code: str
-    detail: str
-    field: str
+    order: OrderView | None = None
+    code: str = ""
+    detail: str = ""
+    field: str = ""
 
 
-class QuotesView(msgspec.Struct, frozen=True):
+class BatchView(msgspec.Struct, frozen=True):
+    """``withdrawn``: how many old quotes went for these."""
+
     id: str
-    market: str
+    placed: int
+    refused: int
     withdrawn: int
-    orders: list[OrderView]
-    refused: list[QuoteRefused]
+    items: list[BatchItem]
 
 
 class GroupView(msgspec.Struct, frozen=True):
@@ -242,10 +249,10 @@ def order_reply(rows: EntryRows) -> OrderView:
 
 def _came(rows: EntryRows, book: Book) -> OrderView | None:
     for key, order in rows.rows(ORDERS):
-        if order.priority == book.sequence:
+        if order.priority // PLACES_PER_EVENT == book.sequence:
             return order_view(key, order, book.scales, _fills(rows, key, book.scales))
     for key, closed in rows.rows(CLOSED):
-        if closed.priority == book.sequence:
+        if closed.priority // PLACES_PER_EVENT == book.sequence:
             return closed_view(key, closed, book.scales, _fills(rows, key, book.scales))
     return None
 
@@ -274,18 +281,18 @@ def cancelled_reply(rows: EntryRows) -> CancelledView:
     return CancelledView([outside(key) for key, _ in rows.rows(CLOSED)], bool(rows.rows(SWEEPS)))
 
 
-def quotes_reply(rows: EntryRows) -> QuotesView:
-    key, quoting = rows.one(QUOTINGS)
-    _, book = rows.one(BOOKS)
-    orders = [order_view(order, row, book.scales) for order, row in rows.rows(ORDERS) if row.priority == book.sequence]
-    orders.sort(key=lambda view: (len(view.id), view.id))
-    return QuotesView(
-        outside(key),
-        market_name(quoting.market),
-        quoting.withdrawn,
-        orders,
-        [QuoteRefused(*refused) for refused in quoting.refused],
-    )
+def batch_reply(rows: EntryRows) -> BatchView:
+    """Order number n has the batch's key with a number behind it."""
+    key, batch = rows.one(BATCHES)
+    scales = {market: book.scales for market, book in rows.rows(BOOKS)}
+    found: dict[str, OrderView] = {}
+    for order, row in rows.rows(ORDERS):
+        found[order] = order_view(order, row, scales[row.market], _fills(rows, order, scales[row.market]))
+    for order, ended in rows.rows(CLOSED):
+        found[order] = closed_view(order, ended, scales[ended.market], _fills(rows, order, scales[ended.market]))
+    refused = {index: BatchItem(index, None, code, detail, field) for index, code, detail, field in batch.refused}
+    items = [refused.get(index) or BatchItem(index, found[f"{key}-{index + 1:x}"]) for index in range(batch.orders)]
+    return BatchView(outside(key), len(items) - len(refused), len(refused), batch.withdrawn, items)
 
 
 def group_reply(rows: EntryRows) -> GroupView:

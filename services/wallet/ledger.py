@@ -70,8 +70,9 @@ class Ledger:
         self._change(balance)[_HELD] += amount
         self._held[key] = _Held(account, asset, amount, 0, counted, None)
 
-    def reserved(self, key: str) -> int:
-        return self._reservation(key).amount
+    def has(self, key: str) -> bool:
+        """Whether this command has touched the reservation already."""
+        return key in self._held
 
     def keep(self, key: str, amount: int) -> None:
         """Gives back all but ``amount`` of what is reserved under ``key``; with 0 the reservation ends."""

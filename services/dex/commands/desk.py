@@ -1,4 +1,5 @@
-"""One command's work at one market: orders are placed and ended, fills are paid, and the book's row is written once."""
+"""One command's work: on a floor with a desk for each market that it touches. At a desk orders are placed and ended and
+fills are paid; the book's row is written once."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from services.dex.rows import (
     CANDLES,
     CLOSED,
     ORDERS,
+    PLACES_PER_EVENT,
     SELL,
     TRADES,
     Book,
@@ -29,7 +31,7 @@ from services.wallet.commands.shares import Purpose
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.rows import ACCOUNTS, RESERVATIONS, SHARES
 
-__all__ = ("Desk", "hold_of", "rest_cost")
+__all__ = ("Desk", "Floor", "hold_of", "rest_cost")
 
 WAKING_STATES = STATES[:2]
 
@@ -47,24 +49,55 @@ def hold_of(market: Market, order: Order) -> int:
     return most + fee_on(most, max(market.taker_bps, order.maker_bps)) + 1
 
 
-class Desk:
-    """``finish`` ends it, and is followed by the ledger's ``write``. Several desks of one command share a ledger."""
+class Floor:
+    """One for each command; ``finish`` ends it. Its desks share the ledger and the number of makers that a command may
+    meet."""
 
-    def __init__(self, state: State, context: Context, key: str, market: Market, ledger: Ledger) -> None:
-        book = state[BOOKS].get(key)
-        assert book is not None
+    def __init__(self, state: State, context: Context) -> None:
         self.state = state
         self.context = context
+        self.ledger = Ledger(state, context)
+        self.makers_left = MAKERS_MAX
+        self._desks: dict[str, Desk] = {}
+
+    def desk(self, key: str, market: Market) -> "Desk":
+        found = self._desks.get(key)
+        if found is None:
+            found = self._desks[key] = Desk(self, key, market)
+        return found
+
+    def finish(self) -> None:
+        for desk in self._desks.values():
+            desk.finish()
+        self.ledger.write()
+
+
+class Desk:
+    """Comes from a floor."""
+
+    def __init__(self, floor: Floor, key: str, market: Market) -> None:
+        self.state = state = floor.state
+        self.context = floor.context
+        self.ledger = floor.ledger
+        book = state[BOOKS].get(key)
+        assert book is not None
         self.key = key
         self.market = market
         self.book: Book = book
-        self.ledger = ledger
+        self._floor = floor
         self.sequence = book.sequence + 1
-        """Of this event; what comes to the book has it as its priority."""
+        """Of this event."""
+        self._came = 0
         self._prices: list[tuple[int, int, int]] = []
         """(price, quantity, turnover) of each trade."""
 
     # What comes
+
+    def place(self) -> int:
+        """The priority of whoever comes now."""
+        self._came += 1
+        assert self._came < PLACES_PER_EVENT
+        return self.sequence * PLACES_PER_EVENT + self._came
 
     def enter(
         self,
@@ -81,7 +114,8 @@ class Desk:
         was a row before, for its stop. Raises ``Rejected`` (``would_take``, ``not_filled_whole``, and what the
         ledger raises); nothing is changed then."""
         unfit: list[tuple[str, Order, str]] = []
-        found = match(order, self._makers(order, unfit))
+        floor = self._floor
+        found = match(order, self._makers(order, unfit), floor.makers_left)
         if found.fills and not takes:
             raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
         if whole and found.remaining:
@@ -102,6 +136,7 @@ class Desk:
         elif cost:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
             self.ledger.reserve(key, order.account, self.gives(side), cost, limited, _purpose(order))
+        floor.makers_left -= len(found.fills) + len(found.met)
         turnover = self._pay(key, order, found)
         for maker_key, maker, code in unfit:
             self.end(maker_key, maker, code)
@@ -243,7 +278,9 @@ class Desk:
             yield SHARES, f"{account}/{base}/{source}"
             yield SHARES, f"{account}/{quote}/{source}"
         for key, _ in makers:
-            yield RESERVATIONS, key
+            # What came earlier in this command is in the ledger and nowhere else yet.
+            if not self.ledger.has(key):
+                yield RESERVATIONS, key
 
     def _pay(self, key: str, order: Order, found: Match) -> int:
         """Pays each fill both ways, and writes its trade. Returns the turnover."""

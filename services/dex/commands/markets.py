@@ -6,14 +6,13 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
-from services.dex.commands.desk import Desk
+from services.dex.commands.desk import Floor
 from services.dex.commands.stops import wake
 from services.dex.intents import CreateMarket, ReviewMarket, SetGroup, SetMarket, SetMarketStatus
 from services.dex.prices import is_exact
 from services.dex.rows import BOOKS, GROUPS, MARKETS, Book, Group, Market
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import FEES_NAME, account_of, asset_of, open_system_account
-from services.wallet.ledger import Ledger
 
 __all__ = ("create_market", "market_key", "market_of", "review_market", "set_group", "set_market", "set_status")
 
@@ -102,7 +101,9 @@ def set_status(state: State, context: Context, command: SetMarketStatus) -> None
         raise Rejected("bad_market", f"a reason has at most {HALT_CHARS_MAX} characters", field="/halted", status=400)
     market = msgspec.structs.replace(before, halted=command.halted)
     state[MARKETS].put(key, market)
-    Desk(state, context, key, market, Ledger(state, context)).finish()
+    floor = Floor(state, context)
+    floor.desk(key, market)
+    floor.finish()
 
 
 def set_group(state: State, context: Context, command: SetGroup) -> None:
@@ -118,13 +119,12 @@ def review_market(state: State, context: Context, command: ReviewMarket) -> None
     """The kernel's own: one stop order that the last price wakes; else the minute's candle, and the state."""
     market = state[MARKETS].get(command.key)
     assert market is not None
-    ledger = Ledger(state, context)
-    desk = Desk(state, context, command.key, market, ledger)
+    floor = Floor(state, context)
+    desk = floor.desk(command.key, market)
     woken = desk.woken(desk.book.state, desk.book.last)
     if woken is not None:
         wake(desk, *woken)
-    desk.finish()
-    ledger.write()
+    floor.finish()
 
 
 def _check(market: Market) -> None:

@@ -6,7 +6,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Action, Rejected
-from services.dex.commands.desk import Desk
+from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_key, market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
@@ -15,7 +15,6 @@ from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, 
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.shares import check_debit
-from services.wallet.ledger import Ledger
 from services.wallet.rows import ACCOUNTS
 
 __all__ = (
@@ -45,12 +44,9 @@ BASIS_POINTS = 10_000
 
 
 def place(state: State, context: Context, command: PlaceOrder) -> None:
-    ledger = Ledger(state, context)
-    key, market = market_of(state, context, command.market)
-    desk = Desk(state, context, key, market, ledger)
-    place_at(desk, context.new_key(), command)
-    desk.finish()
-    ledger.write()
+    floor = Floor(state, context)
+    place_at(floor.desk(*market_of(state, context, command.market)), context.new_key(), command)
+    floor.finish()
 
 
 def place_at(desk: Desk, key: str, command: PlaceOrder, *, quoting: bool = False) -> None:
@@ -96,9 +92,9 @@ def amend(state: State, context: Context, command: AmendOrder) -> None:
 def replace(state: State, context: Context, command: ReplaceOrder) -> None:
     if command.mode not in MODES:
         raise Rejected("bad_mode", "a mode is stop_on_failure or allow_failure", field="/mode", status=400)
-    ledger = Ledger(state, context)
+    floor = Floor(state, context)
     key, market = market_of(state, context, command.order.market)
-    desk = Desk(state, context, key, market, ledger)
+    desk = floor.desk(key, market)
     new = context.new_key()
     try:
         old, order = order_of(state, context, command.id)
@@ -113,8 +109,7 @@ def replace(state: State, context: Context, command: ReplaceOrder) -> None:
     except Rejected as rejected:
         rejected.field = f"/order{rejected.field or ''}"
         raise
-    desk.finish()
-    ledger.write()
+    floor.finish()
 
 
 def order_of(state: State, context: Context, reference: str) -> tuple[str, Order]:
@@ -175,11 +170,9 @@ def review_replacement(state: State, context: Context, command: ReplaceOrder) ->
 def _at_one_desk(state: State, context: Context, order: Order, work: Callable[[Desk], None]) -> None:
     market = state[MARKETS].get(order.market)
     assert market is not None
-    ledger = Ledger(state, context)
-    desk = Desk(state, context, order.market, market, ledger)
-    work(desk)
-    desk.finish()
-    ledger.write()
+    floor = Floor(state, context)
+    work(floor.desk(order.market, market))
+    floor.finish()
 
 
 def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
@@ -213,7 +206,7 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
         price,
         quantity,
         quantity,
-        desk.sequence,
+        desk.place(),
         context.time_us,
         group_of(state, context, account, row.subject),
         command.kind,

@@ -17,5 +17,5 @@ def wake(desk: Desk, key: str, order: Order) -> None:
     if code:
         desk.end(key, order, code)
         return
-    awake = msgspec.structs.replace(order, stop=0, priority=desk.sequence)
+    awake = msgspec.structs.replace(order, stop=0, priority=desk.place())
     desk.enter(key, awake, rests=order.kind == "stop_limit", waited=True)

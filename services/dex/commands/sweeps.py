@@ -1,12 +1,11 @@
 """Cancelling many orders: a step in each event, and a cursor row while there is more."""
 
 from jilnode.kernel.state import Context, State
-from services.dex.commands.desk import Desk
+from services.dex.commands.desk import Floor
 from services.dex.commands.markets import market_of
 from services.dex.intents import CancelAll, SweepOrders
 from services.dex.rows import MARKETS, ORDERS, SWEEPS, Order, Sweep
 from services.wallet.commands.accounts import account_of, check_owner
-from services.wallet.ledger import Ledger
 
 __all__ = ("SWEEP_STEP", "cancel_all", "sweep_orders")
 
@@ -52,15 +51,9 @@ def _step(state: State, context: Context, key: str, sweep: Sweep) -> bool:
 
 
 def _end(state: State, context: Context, orders: list[tuple[str, Order]]) -> None:
-    ledger = Ledger(state, context)
-    desks: dict[str, Desk] = {}
+    floor = Floor(state, context)
     for key, order in orders:
-        desk = desks.get(order.market)
-        if desk is None:
-            market = state[MARKETS].get(order.market)
-            assert market is not None
-            desk = desks[order.market] = Desk(state, context, order.market, market, ledger)
-        desk.end(key, order, "cancelled")
-    for desk in desks.values():
-        desk.finish()
-    ledger.write()
+        market = state[MARKETS].get(order.market)
+        assert market is not None
+        floor.desk(order.market, market).end(key, order, "cancelled")
+    floor.finish()

@@ -1,0 +1,88 @@
+"""Orders that come together, each for itself, in one event: a batch, or a market maker's quotes in place of the old."""
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Action, Rejected
+from services.dex.commands.desk import Floor
+from services.dex.commands.markets import market_of
+from services.dex.commands.orders import place_at, review_order
+from services.dex.intents import MassQuote, PlaceOrder, PlaceOrders
+from services.dex.rows import BATCHES, ORDERS, Batch, Order
+from services.wallet.commands.accounts import account_of, check_owner
+
+__all__ = ("ORDERS_MAX", "QUOTES_MAX", "mass_quote", "place_batch", "review_batch", "review_quotes")
+
+ORDERS_MAX = 100
+QUOTES_MAX = 50
+
+
+def place_batch(state: State, context: Context, command: PlaceOrders) -> None:
+    if not 1 <= len(command.orders) <= ORDERS_MAX:
+        raise Rejected("bad_count", f"1 to {ORDERS_MAX} orders", field="/orders", status=400)
+    _place_all(Floor(state, context), command.orders, "/orders", 0)
+
+
+def mass_quote(state: State, context: Context, command: MassQuote) -> None:
+    """None: the old quotes are taken back."""
+    if len(command.quotes) > QUOTES_MAX:
+        raise Rejected("bad_count", f"at most {QUOTES_MAX} quotes", field="/quotes", status=400)
+    key, market = market_of(state, context, command.market)
+    account, row = account_of(state, command.account, "/account")
+    check_owner(context, row, "/account")
+    floor = Floor(state, context)
+    desk = floor.desk(key, market)
+    old = _quotes(state, account, key)
+    for order_key, order in old:
+        desk.end(order_key, order, "quoted_again")
+    orders = tuple(
+        PlaceOrder(command.market, command.account, quote.side, quote.quantity, quote.price, "post_only")
+        for quote in command.quotes
+    )
+    _place_all(floor, orders, "/quotes", len(old))
+
+
+def review_batch(state: State, context: Context, command: PlaceOrders) -> Action:
+    """One action for all: the zones of every account, and each order's facts."""
+    zones: dict[str, None] = {}
+    items: list[dict[str, object]] = []
+    for order in command.orders:
+        try:
+            action = review_order(state, context, order)
+        except Rejected:
+            # The handler refuses this one by itself, with its own field.
+            continue
+        zones.update(dict.fromkeys(action.zones))
+        items.append(dict(action.facts))
+    return Action("dex.orders", tuple(zones), {"items": items})
+
+
+def review_quotes(state: State, context: Context, command: MassQuote) -> Action:
+    """One action for all: the zones see each side's price and quantity."""
+    whole = PlaceOrder(command.market, command.account, "", "", "", "post_only")
+    action = review_order(state, context, whole)
+    quotes = [{"side": item.side, "price": item.price, "quantity": item.quantity} for item in command.quotes]
+    return Action("dex.quotes", action.zones, {**action.facts, "quotes": quotes})
+
+
+def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdrawn: int) -> None:
+    state, context = floor.state, floor.context
+    batch = context.new_key()
+    keys = [context.new_key() for _ in orders]
+    refused: list[tuple[int, str, str, str]] = []
+    for index, (key, order) in enumerate(zip(keys, orders, strict=True)):
+        try:
+            with state.savepoint():
+                desk = floor.desk(*market_of(state, context, order.market))
+                place_at(desk, key, order, quoting=field == "/quotes")
+        except Rejected as rejected:
+            refused.append((index, rejected.code, rejected.detail, f"{field}/{index}{rejected.field or ''}"))
+    state[BATCHES].insert(batch, Batch(len(orders), withdrawn, tuple(refused)))
+    floor.finish()
+
+
+def _quotes(state: State, account: str, market: str) -> list[tuple[str, Order]]:
+    found: list[tuple[str, Order]] = []
+    for key in state[ORDERS].keys("quotes", f"{account} {market}"):
+        order = state[ORDERS].get(key)
+        assert order is not None
+        found.append((key, order))
+    return found
