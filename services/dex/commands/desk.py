@@ -8,32 +8,28 @@ import msgspec
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
+from services.dex.commands.watch import first_of, look
 from services.dex.matching import MAKERS_MAX, Match, match
 from services.dex.prices import fee_on, given, saturated
 from services.dex.rows import (
     BOOKS,
     BUY,
-    CANDLES,
     CLOSED,
     ORDERS,
     PLACES_PER_EVENT,
     SELL,
     TRADES,
     Book,
-    Candle,
     Closed,
     Market,
     Order,
     Trade,
 )
-from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
 from services.wallet.commands.shares import Purpose
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.rows import ACCOUNTS, RESERVATIONS, SHARES
 
 __all__ = ("Desk", "Floor", "hold_of", "rest_cost")
-
-WAKING_STATES = STATES[:2]
 
 
 def rest_cost(market: Market, order: Order) -> int:
@@ -87,6 +83,9 @@ class Desk:
         self._floor = floor
         self.sequence = book.sequence + 1
         """Of this event."""
+        self.looks = False
+        """Whether the market is to be looked at although nothing was traded: a stop order came, or its time has
+        come."""
         self._came = 0
         self._prices: list[tuple[int, int, int]] = []
         """(price, quantity, turnover) of each trade."""
@@ -115,20 +114,28 @@ class Desk:
         ledger raises); nothing is changed then."""
         unfit: list[tuple[str, Order, str]] = []
         floor = self._floor
-        found = match(order, self._makers(order, unfit), floor.makers_left)
+        if self._meets(order):
+            found = match(order, self._makers(order, unfit), floor.makers_left)
+        else:
+            found = Match([], [], order.remaining, 0, "")
         if found.fills and not takes:
             raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
-        if whole and found.remaining:
+        if whole and found.filled < order.remaining:
             raise Rejected("not_filled_whole", "the book can't fill all of it in one command", field="/quantity")
         reason = found.reason or ("fill_limit" if len(unfit) == MAKERS_MAX else "")
         market, side = self.market, order.side
         paid = sum(given(market, side, fill.maker.price, fill.quantity) for fill in found.fills)
-        rest = msgspec.structs.replace(
-            order,
-            remaining=found.remaining,
-            filled=order.filled + found.filled,
-            prevented=order.prevented + found.prevented,
-        )
+        rest = order
+        if found.fills or found.met:
+            rest = msgspec.structs.replace(
+                order,
+                remaining=found.remaining,
+                filled=order.filled + found.filled,
+                prevented=order.prevented + found.prevented,
+                turnover=saturated(
+                    order.turnover + sum(given(market, BUY, fill.maker.price, fill.quantity) for fill in found.fills)
+                ),
+            )
         stays = bool(rests and found.remaining and not reason)
         cost = paid + fee_on(paid, market.taker_bps) + (rest_cost(market, rest) if stays else 0)
         if waited:
@@ -137,7 +144,7 @@ class Desk:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
             self.ledger.reserve(key, order.account, self.gives(side), cost, limited, _purpose(order))
         floor.makers_left -= len(found.fills) + len(found.met)
-        turnover = self._pay(key, order, found)
+        self._pay(key, order, found)
         for maker_key, maker, code in unfit:
             self.end(maker_key, maker, code)
         for met in found.met:
@@ -145,7 +152,6 @@ class Desk:
                 self.end(met.key, met.maker, "self_trade")
             else:
                 self._prevent(met.key, met.maker, met.quantity)
-        rest = msgspec.structs.replace(rest, turnover=saturated(order.turnover + turnover))
         if stays:
             self.state[ORDERS].put(key, rest)
             return
@@ -159,6 +165,7 @@ class Desk:
         limited = given(self.market, order.side, order.price, order.remaining)
         self.ledger.reserve(key, order.account, self.gives(order.side), hold, limited, _purpose(order))
         self.state[ORDERS].insert(key, order)
+        self.looks = True
 
     # What goes
 
@@ -179,69 +186,21 @@ class Desk:
     # The end of the command
 
     def finish(self) -> None:
-        """Writes the book's row: its sequence, the last price, the minute's candle, the market's state, and when to
-        look again."""
-        book, now_us = self.book, self.context.time_us
-        minute = now_us // MINUTE_US
-        if book.count and book.minute < minute:
-            book = self._ended_candle(book)
-        trades = book.trades
-        ranges = book.ranges
-        if self._prices:
-            trades += len(self._prices)
-            book = _candle_with(book, minute, self._prices)
-            ranges = (
-                *[item for item in ranges if minute - WINDOW_MINUTES < item[0] < minute],
-                (minute, book.low, book.high),
-            )
-        state = next_state(book.state, book.since_us, now_us, volatility(ranges, minute), self.market.states_bps)
-        since_us = book.since_us if state == book.state else now_us
-        last = self._prices[-1][0] if self._prices else book.last
-        self.state[BOOKS].put(
-            self.key,
-            Book(
-                book.scales,
-                self.sequence,
-                trades,
-                last,
-                state,
-                since_us,
-                book.minute,
-                book.open,
-                book.high,
-                book.low,
-                book.volume,
-                book.turnover,
-                book.count,
-                ranges,
-                self._due_us(book, state, last),
-            ),
-        )
-
-    def woken(self, state: str, last: int) -> tuple[str, Order] | None:
-        """The first stop order that the last price wakes, unless the market is too wild for it."""
-        if self.market.halted or not last or state not in WAKING_STATES:
-            return None
-        for side in (BUY, SELL):
-            key = next(iter(self.state[ORDERS].ordered("stops", (self.key, side))), None)
-            order = None if key is None else self.state[ORDERS].get(key)
-            if key is not None and order is not None and (last >= order.stop if side == BUY else last <= order.stop):
-                return key, order
-        return None
+        """Writes the book's row: its sequence; after a trade, or when the market is looked at, the last price, the
+        minute's candle, the market's state, and when to look again."""
+        book = self.book
+        if self._prices or self.looks:
+            book = look(self.state, self.context.time_us, self.key, self.market, book, self._prices)
+        self.state[BOOKS].put(self.key, msgspec.structs.replace(book, sequence=self.sequence))
 
     def gives(self, side: str) -> str:
         return self.market.quote if side == BUY else self.market.base
 
     # The rest is how
 
-    def _due_us(self, book: Book, state: str, last: int) -> int:
-        now_us = self.context.time_us
-        if self.woken(state, last) is not None:
-            # One that runs right now is asked again one microsecond later, else at the end of this very batch.
-            return now_us + 1 if self.book.due_us and self.book.due_us <= now_us else now_us
-        if book.count:
-            return (book.minute + 1) * MINUTE_US
-        return now_us + MINUTE_US if state != NORMAL else 0
+    def _meets(self, taker: Order) -> bool:
+        best = first_of(self.state, "book", self.key, SELL if taker.side == BUY else BUY)
+        return best is not None and _crosses(taker, best[1])
 
     def _makers(self, taker: Order, unfit: list[tuple[str, Order, str]]) -> Iterator[tuple[str, Order]]:
         """The other side of the book, best first, but for those whose account may not pay now."""
@@ -282,10 +241,10 @@ class Desk:
             if not self.ledger.has(key):
                 yield RESERVATIONS, key
 
-    def _pay(self, key: str, order: Order, found: Match) -> int:
-        """Pays each fill both ways, and writes its trade. Returns the turnover."""
+    def _pay(self, key: str, order: Order, found: Match) -> None:
+        """Pays each fill both ways, and writes its trade."""
         state, context, market, ledger = self.state, self.context, self.market, self.ledger
-        taker_paid, turnover_all = 0, 0
+        taker_paid = 0
         buys = order.side == BUY
         for fill in found.fills:
             maker, quantity, price = fill.maker, fill.quantity, fill.maker.price
@@ -294,7 +253,6 @@ class Desk:
             taker_fee = fee_on(taker_paid + taker_gives, market.taker_bps) - fee_on(taker_paid, market.taker_bps)
             maker_fee = fee_on(maker.given + maker_gives, maker.maker_bps) - fee_on(maker.given, maker.maker_bps)
             taker_paid += taker_gives
-            turnover_all += turnover
             trade = context.new_key()
             taker_scale, maker_scale = market.quote_scale, market.base_scale
             if not buys:
@@ -321,7 +279,6 @@ class Desk:
             )
             self._prices.append((price, quantity, turnover))
             self._filled(fill.key, maker, quantity, maker_gives, turnover)
-        return turnover_all
 
     def _filled(self, key: str, maker: Order, quantity: int, gave: int, turnover: int) -> None:
         left = msgspec.structs.replace(
@@ -370,13 +327,6 @@ class Desk:
             ),
         )
 
-    def _ended_candle(self, book: Book) -> Book:
-        self.state[CANDLES].insert(
-            f"{self.key}/{book.minute:010d}",
-            Candle(self.key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
-        )
-        return msgspec.structs.replace(book, count=0, volume=0, turnover=0)
-
 
 def _purpose(order: Order) -> Purpose:
     """By which money that is asked for elsewhere is known when the same order comes again."""
@@ -389,17 +339,3 @@ def _crosses(taker: Order, maker: Order) -> bool:
 
 def _whole(order: Order) -> str:
     return "filled" if order.filled else "self_trade"
-
-
-def _candle_with(book: Book, minute: int, prices: list[tuple[int, int, int]]) -> Book:
-    opened, high, low = (book.open, book.high, book.low) if book.count else (prices[0][0], 0, prices[0][0])
-    return msgspec.structs.replace(
-        book,
-        minute=minute,
-        open=opened,
-        high=max(high, *[price for price, _, _ in prices]),
-        low=min(low, *[price for price, _, _ in prices]),
-        volume=saturated(book.volume + sum(quantity for _, quantity, _ in prices)),
-        turnover=saturated(book.turnover + sum(turnover for _, _, turnover in prices)),
-        count=book.count + len(prices),
-    )

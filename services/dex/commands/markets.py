@@ -8,6 +8,7 @@ from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
 from services.dex.commands.desk import Floor
 from services.dex.commands.stops import wake
+from services.dex.commands.watch import woken
 from services.dex.intents import CreateMarket, ReviewMarket, SetGroup, SetMarket, SetMarketStatus
 from services.dex.prices import is_exact
 from services.dex.rows import BOOKS, GROUPS, MARKETS, Book, Group, Market
@@ -102,7 +103,7 @@ def set_status(state: State, context: Context, command: SetMarketStatus) -> None
     market = msgspec.structs.replace(before, halted=command.halted)
     state[MARKETS].put(key, market)
     floor = Floor(state, context)
-    floor.desk(key, market)
+    floor.desk(key, market).looks = True
     floor.finish()
 
 
@@ -121,9 +122,10 @@ def review_market(state: State, context: Context, command: ReviewMarket) -> None
     assert market is not None
     floor = Floor(state, context)
     desk = floor.desk(command.key, market)
-    woken = desk.woken(desk.book.state, desk.book.last)
-    if woken is not None:
-        wake(desk, *woken)
+    desk.looks = True
+    first = woken(state, command.key, market, desk.book)
+    if first is not None:
+        wake(desk, *first)
     floor.finish()
 
 

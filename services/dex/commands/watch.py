@@ -1,0 +1,85 @@
+"""What a trade, or the passing of time, does to a market's row: the last price, the minute's candle, the state, and
+when to look again."""
+
+import msgspec
+
+from jilnode.kernel.state import State
+from services.dex.prices import saturated
+from services.dex.rows import BUY, CANDLES, ORDERS, SELL, Book, Candle, Market, Order
+from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
+
+__all__ = ("first_of", "look", "woken")
+
+WAKING_STATES = STATES[:2]
+
+Prices = list[tuple[int, int, int]]
+"""(price, quantity, turnover) of each trade."""
+
+
+def look(state: State, now_us: int, key: str, market: Market, book: Book, prices: Prices) -> Book:
+    """The row after these trades, or after none."""
+    minute = now_us // MINUTE_US
+    if book.count and book.minute < minute:
+        state[CANDLES].insert(
+            f"{key}/{book.minute:010d}",
+            Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
+        )
+        book = msgspec.structs.replace(book, count=0, volume=0, turnover=0)
+    if prices:
+        book = _traded(book, minute, prices)
+    wild_bps = volatility(book.ranges, minute)
+    now = next_state(book.state, book.since_us, now_us, wild_bps, market.states_bps)
+    if now != book.state:
+        book = msgspec.structs.replace(book, state=now, since_us=now_us)
+    return msgspec.structs.replace(book, due_us=_due_us(state, now_us, key, market, book))
+
+
+def woken(state: State, key: str, market: Market, book: Book) -> tuple[str, Order] | None:
+    """The first stop order that the last price wakes, unless the market is too wild for it."""
+    last = book.last
+    if market.halted or not last or book.state not in WAKING_STATES:
+        return None
+    for side in (BUY, SELL):
+        first = first_of(state, "stops", key, side)
+        if first is not None and (last >= first[1].stop if side == BUY else last <= first[1].stop):
+            return first
+    return None
+
+
+def first_of(state: State, index: str, market: str, side: str) -> tuple[str, Order] | None:
+    orders = state[ORDERS]
+    for key in orders.ordered(index, (market, side)):
+        order = orders.get(key)
+        assert order is not None
+        return key, order
+    return None
+
+
+def _due_us(state: State, now_us: int, key: str, market: Market, book: Book) -> int:
+    if woken(state, key, market, book) is not None:
+        # One that runs right now is asked again one microsecond later, else at the end of this very batch.
+        return now_us + 1 if 0 < book.due_us <= now_us else now_us
+    if book.count:
+        return (book.minute + 1) * MINUTE_US
+    return now_us + MINUTE_US if book.state != NORMAL else 0
+
+
+def _traded(book: Book, minute: int, prices: Prices) -> Book:
+    """The row after these trades, which are of ``minute``."""
+    traded = [price for price, _, _ in prices]
+    opened, high, low = (book.open, book.high, book.low) if book.count else (traded[0], traded[0], traded[0])
+    high, low = max(high, *traded), min(low, *traded)
+    before = [item for item in book.ranges if minute - WINDOW_MINUTES < item[0] < minute]
+    return msgspec.structs.replace(
+        book,
+        trades=book.trades + len(prices),
+        last=traded[-1],
+        minute=minute,
+        open=opened,
+        high=high,
+        low=low,
+        volume=saturated(book.volume + sum(quantity for _, quantity, _ in prices)),
+        turnover=saturated(book.turnover + sum(turnover for _, _, turnover in prices)),
+        count=book.count + len(prices),
+        ranges=(*before, (minute, low, high)),
+    )
