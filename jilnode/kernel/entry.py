@@ -5,7 +5,7 @@ the log verifies when a section is absent, pruned or erased. Bytes are encoded o
 receives an entry keeps, hashes and forwards the bytes that came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -204,8 +204,7 @@ class EntryRows:
     def of(cls, entry: Entry) -> "EntryRows":
         found: dict[str, list[tuple[str, Any]]] = {}
         for table, key, doc in rows_of(entry):
-            if doc is not None:
-                found.setdefault(table, []).append((key, doc))
+            found.setdefault(table, []).append((key, doc))
         return cls(entry.source, decode_header(entry.header).type, found)
 
     def rows(self, table: Table[R]) -> list[tuple[str, R]]:
@@ -215,6 +214,19 @@ class EntryRows:
             for change in self._rows.get(table.name, ())
             if (row := change[-1]) is not None
         ]
+
+    def changes(self, table: Table[R]) -> list[tuple[str, R | None]]:
+        """(key, row) of every row of ``table`` that this entry wrote or deleted (None), in key order."""
+        return [
+            (change[0], decode_row(row, table.row) if type(row) is bytes else row)
+            for change in self._rows.get(table.name, ())
+            for row in (change[-1],)
+        ]
+
+    @property
+    def tables(self) -> Set[str]:
+        """Names of the tables that this entry changed."""
+        return self._rows.keys()
 
     def one(self, table: Table[R]) -> tuple[str, R]:
         (found,) = self.rows(table)

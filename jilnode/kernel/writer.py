@@ -152,6 +152,10 @@ class Writer:
             "query_too_wide", "this query needs more rows than one query may load", status=503, retry_after_s=1
         )
 
+    def view(self) -> View:
+        """Committed state as it is now. Reading what is not in memory raises ``Missing``."""
+        return View(self.engine.caches, {})
+
     async def image(self, table: Table[Any], key: str) -> Image | None:
         return await self.query(lambda view: view[table].image(key))
 
