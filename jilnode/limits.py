@@ -51,6 +51,15 @@ REQUEST_HEADER_BYTES_MAX = 16 * KIBIBYTE
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 STREAM_CLIENTS_MAX = 256
 STREAM_QUEUE_MAX = 1024
+FEED_RING_FRAMES = 4096
+FEED_RING_BYTES = 512 * KIBIBYTE
+"""What of a channel's recent frames is kept, so that who comes back goes on from there."""
+FEED_CHANNELS_MAX = 512
+"""Channels with subscribers, and those that had some a while ago."""
+FEED_KEPT_S = 60
+"""A channel without subscribers is kept for this long."""
+SOCKET_MESSAGE_BYTES_MAX = 1 * KIBIBYTE
+"""Of a message that comes in on a WebSocket: clients have nothing to say there."""
 
 # Following other nodes
 PEER_RATE = 200
@@ -76,3 +85,5 @@ assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REP
 assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
+assert STREAM_QUEUE_MAX <= FEED_RING_FRAMES
+assert STREAM_CLIENTS_MAX < FEED_CHANNELS_MAX

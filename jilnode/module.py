@@ -23,16 +23,21 @@ What a handler is given (``jilnode/kernel/state.py``)::
 
 What a query is given: ``view[TABLE].get(key)``, ``.image(key)``, ``.keys``, ``.ordered``, ``.total``: the same names,
 committed state only. Both run synchronously and may be run again from the start: no side effects.
+
+What a live feed is made of: ``snapshot(view, key)``, and ``delta(view, key, changes)`` after each commit that touched
+its tables, with ``changes[n].changes(TABLE)``: the rows that an entry wrote, and None for those that it deleted. Who
+subscribes gets a snapshot, then every delta, over server-sent events or a WebSocket.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from jilnode.kernel.command import Command, Reaction, Submission, Touch
+from jilnode.kernel.entry import EntryRows
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.invariants import Change, Invariant, RowChange
 from jilnode.kernel.review import Action, Verdict
@@ -56,7 +61,10 @@ __all__ = (
     "DeadlineIndex",
     "DerivedFrom",
     "EndsWithOwner",
+    "EntryRows",
     "EqualityIndex",
+    "Feed",
+    "Frame",
     "Invariant",
     "Local",
     "Module",
@@ -131,6 +139,49 @@ class Query:
     description: str = ""
 
 
+class Frame(NamedTuple):
+    """What a feed sends: ``event`` says what it is (``snapshot``, ``delta``), ``data`` is of the feed's ``message``
+    type. The HTTP side gives it an id."""
+
+    event: str
+    data: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """A route that follows state as it changes, for as long as the client listens.
+
+    ``key(context, params)`` names a channel, by all that its frames depend on (put the actor in when they are the
+    actor's own). Subscribers with equal keys share one channel: each frame is made and encoded once. ``check(view,
+    context, params)`` raises ``Rejected`` before anything is sent; it is not asked again, so what it found out holds as
+    long as the token. ``snapshot(view, key)`` is the first frame: committed state, synchronous, may be run again.
+
+    ``delta(view, key, changes)`` is called for each commit, of this node or applied, that touched one of ``tables``: at
+    once, so that ``view`` is the state after that very commit, and with those entries that did. None: the channel's
+    state did not change. The writer waits for it, so it must be quick, and it reads only resident tables: a row that is
+    not in memory, as any failure, ends the channel's streams (``failed``), and clients begin again with a snapshot.
+    ``concerns(changes)`` names the channels that need be asked, where rows tell that (an actor's own orders).
+
+    ``on_close(context, params)`` is a command, or None, that is submitted as the subscriber when their stream has
+    ended, whatever ended it. A node that is killed can't do it: what must not stay has a deadline too.
+    """
+
+    path: str
+    params: type[Any]
+    message: Any
+    scope: str
+    summary: str
+    tables: tuple[Table[Any], ...]
+    key: Callable[[QueryContext, Any], Hashable]
+    snapshot: Callable[[Any, Any], Frame]
+    delta: Callable[[Any, Any, Sequence[EntryRows]], Frame | None]
+    check: Callable[[Any, QueryContext, Any], None] | None = None
+    concerns: Callable[[Sequence[EntryRows]], Iterable[Hashable]] | None = None
+    on_close: Callable[[QueryContext, Any], msgspec.Struct | None] | None = None
+    example: Any = None
+    description: str = ""
+
+
 Owner = str | Touch
 """A subject; or a row that is theirs, whose own subjects those are."""
 
@@ -147,6 +198,7 @@ class Module:
     reactions: tuple[Reaction, ...] = ()
     writes: tuple[Write, ...] = ()
     queries: tuple[Query, ...] = ()
+    feeds: tuple[Feed, ...] = ()
     subject_of: Mapping[str, Callable[[str, Any], tuple[Owner, ...]]] = field(default_factory=dict)
     """table name -> who may see a row of it in the live stream."""
     problems: Mapping[str, str] = field(default_factory=dict)

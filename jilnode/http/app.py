@@ -18,8 +18,11 @@ from jilnode.http import trace
 from jilnode.http.assembly import check_modules, resource_of
 from jilnode.http.auth import Authenticator
 from jilnode.http.body import read_body
+from jilnode.http.channels import Channels
 from jilnode.http.clients import ClientAddresses
+from jilnode.http.contexts import Contexts
 from jilnode.http.events_stream import EventStream
+from jilnode.http.feed_route import FeedRoute
 from jilnode.http.forward import Forwarder
 from jilnode.http.gate import Access, Admitted, Gate, Meters, Sent, peer_of, routed
 from jilnode.http.hot_route import HotRoute
@@ -33,6 +36,8 @@ from jilnode.http.query_route import QueryRoute
 from jilnode.http.rate_limit import RateLimiter, RateShare
 from jilnode.http.reply import Reply, send_reply
 from jilnode.http.stream_route import STREAM_OPERATION, STREAM_PATH, STREAM_SCOPE, StreamRoute
+from jilnode.http.streams import Streams
+from jilnode.http.upgrade import as_get
 from jilnode.http.visible import Seer
 from jilnode.http.write_route import Asked, WriteRoute
 from jilnode.kernel.errors import Rejected
@@ -77,16 +82,16 @@ class AppParts:
 class NodeApp(Litestar):
     """Limits, measures and answers. It serves every route; ``HttpServer`` answers the hot ones itself.
 
-    ``stream`` must be closed first at shutdown (``HttpServer.stop`` does).
+    ``streams`` must be closed first at shutdown (``HttpServer.stop`` does).
     """
 
     def __init__(self, parts: AppParts) -> None:
         check_modules(parts.modules)
         self.parts = parts
         self.book = ProblemBook(parts.modules)
-        self.stream = (
-            None if parts.events is None else EventStream(parts.events, Seer(parts.modules, parts.writer.image))
-        )
+        self.streams = Streams()
+        self._channels = Channels(parts.writer, [feed for module in parts.modules for feed in module.feeds])
+        self._contexts = Contexts(parts.source, parts.clock_us, parts.ticks)
         self._addresses = ClientAddresses(parts.trusted_proxies)
         self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)
@@ -96,9 +101,8 @@ class NodeApp(Litestar):
         self.hot_routes: dict[bytes, HotRoute] = {}
         """By request target: the server answers these without asking the app."""
         self._document = b""
-        if self.stream is not None:
-            stream = self.stream
-            parts.metrics.gauge("jil_http_event_streams", "Open event streams", lambda: stream.clients)
+        parts.metrics.gauge("jil_http_event_streams", "Open event streams", lambda: self.streams.count)
+        parts.metrics.gauge("jil_http_feed_channels", "Channels of live feeds", lambda: self._channels.count)
         super().__init__(
             route_handlers=self._handlers(),
             middleware=[Access(parts.authenticator)],
@@ -109,9 +113,11 @@ class NodeApp(Litestar):
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            scope, send = as_get(scope, send)
         limiter = self.parts.rate_limiter
         if limiter is not None and scope["path"].startswith(PEER_PREFIX):
             limiter = self._peer_limiter
@@ -136,6 +142,8 @@ class NodeApp(Litestar):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif message["type"] == "websocket.accept":
+                status = 101
             await send(message)
 
         try:
@@ -185,8 +193,11 @@ class NodeApp(Litestar):
                     self.hot_routes[hot.target] = hot
                 handlers.append(self._write_handler(write_route))
             for query in module.queries:
-                query_route = QueryRoute(query, parts.writer, parts.reader, parts.source, parts.clock_us, parts.ticks)
+                query_route = QueryRoute(query, parts.writer, parts.reader, self._contexts)
                 handlers.append(self._query_handler(query_route))
+            for feed in module.feeds:
+                feed_route = FeedRoute(feed, self._channels, self.streams, parts.writer, self._contexts)
+                handlers.append(routed("GET", feed.path, feed.scope, feed_route.answer))
         own_routes = node_routes(
             book=self.book,
             metrics=parts.metrics,
@@ -197,9 +208,10 @@ class NodeApp(Litestar):
         for own in (*own_routes, *parts.operator_routes):
             paths[own.path] = {own.method.lower(): dict(own.operation)}
             handlers.append(routed(own.method, own.path, own.access, own.answer))
-        if self.stream is not None:
+        if parts.events is not None:
+            stream = EventStream(self.streams, parts.events, Seer(parts.modules, parts.writer.image))
             paths[STREAM_PATH] = {"get": dict(STREAM_OPERATION)}
-            handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(self.stream).answer))
+            handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(stream).answer))
         handlers += parts.extra_handlers
         document = openapi_document(parts.modules, self.book, paths, parts.version)
         self._document = msgspec.json.encode(document)

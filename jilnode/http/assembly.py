@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from jilnode.http.parameters import path_names
-from jilnode.module import Module, Query, Write
+from jilnode.kernel.table import Table
+from jilnode.module import Feed, Module, Query, Write
 
 __all__ = ("AssemblyError", "check_modules", "resource_of")
 
@@ -20,8 +21,10 @@ class AssemblyError(Exception):
 def check_modules(modules: Iterable[Module]) -> None:
     """Raises ``AssemblyError``."""
     taken: set[tuple[str, str]] = set()
+    modules = list(modules)
+    tables = {table for module in modules for table in module.tables}
     for module in modules:
-        routes: list[Write | Query] = [*module.writes, *module.queries]
+        routes: list[Write | Query | Feed] = [*module.writes, *module.queries, *module.feeds]
         for route in routes:
             method = route.method if isinstance(route, Write) else "GET"
             place = f"module {module.name}, {method} {route.path}"
@@ -32,7 +35,10 @@ def check_modules(modules: Iterable[Module]) -> None:
                 raise AssemblyError(f"{place}: a path begins with /v1/")
             if not route.scope or any(character in route.scope for character in ' "\\'):
                 raise AssemblyError(f"{place}: every route needs a scope, of one word")
-            if not isinstance(route, Write):
+            if isinstance(route, Feed):
+                _check_feed(place, route, tables)
+                continue
+            if isinstance(route, Query):
                 _check_query(place, route)
                 continue
             if route.hot and (route.split is not None or path_names(route.path) or resource_of(module, route)):
@@ -66,12 +72,31 @@ def _check_write(place: str, write: Write) -> None:
 def _check_query(place: str, query: Query) -> None:
     if (query.read is None) == (query.listing is None):
         raise AssemblyError(f"{place}: either read or listing")
-    info = msgspec.inspect.type_info(query.params)
+    _check_params(place, query)
+
+
+def _check_feed(place: str, feed: Feed, tables: set[Table[Any]]) -> None:
+    if "after" in _check_params(place, feed):
+        raise AssemblyError(f"{place}: the parameter `after` is taken: it is where a stream resumes")
+    if not feed.tables:
+        raise AssemblyError(f"{place}: a feed of no table never moves")
+    for table in feed.tables:
+        if table not in tables:
+            raise AssemblyError(f"{place}: no module has the table {table.name}")
+        if table.local:
+            raise AssemblyError(f"{place}: rows of {table.name} are in no entry, so nothing tells when they change")
+
+
+def _check_params(place: str, route: Query | Feed) -> set[str]:
+    """The names of the parameters."""
+    info = msgspec.inspect.type_info(route.params)
     if not isinstance(info, msgspec.inspect.StructType):
         raise AssemblyError(f"{place}: the parameters must be a Struct")
-    missing = set(path_names(query.path)) - {field.encode_name for field in info.fields}
+    names = {field.encode_name for field in info.fields}
+    missing = set(path_names(route.path)) - names
     if missing:
-        raise AssemblyError(f"{place}: {sorted(missing)} not in {query.params.__name__}")
+        raise AssemblyError(f"{place}: {sorted(missing)} not in {route.params.__name__}")
+    return names
 
 
 def _lax_structs(kind: Any, seen: set[type[Any]]) -> Iterable[type[Any]]:

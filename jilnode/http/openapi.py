@@ -12,7 +12,7 @@ import msgspec
 from jilnode.http.parameters import path_names
 from jilnode.http.problems import ProblemBook
 from jilnode.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
-from jilnode.module import Module, Query, Write
+from jilnode.module import Feed, Module, Query, Write
 
 __all__ = ("Problem", "openapi_document", "template_of")
 
@@ -32,6 +32,12 @@ the same key with another body is refused with 409. `JIL-Entry` names the journa
 **421** means that another node owns what the request would change; the problem's `owner` and `address` say which.
 Row keys hold slashes: send them as `%2F` inside a path.
 """
+
+_FEED = (
+    "A live feed: a snapshot, then what changes. Server-sent events; or, where the client upgrades, a WebSocket with"
+    ' messages `{"id":...,"event":...,"data":...}`. The last event, or the reason of the close code, says why it ends:'
+    " `overflow` (read faster), `token_expired`, `closing`, `failed`: connect again, with the last id."
+)
 
 
 class Problem(msgspec.Struct):
@@ -64,6 +70,8 @@ def openapi_document(
             types += (write.body, write.reply)
         for query in module.queries:
             types += (query.params, query.reply)
+        for feed in module.feeds:
+            types += (feed.params, feed.message)
     types = list(dict.fromkeys(types))
     found, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     schemas = dict(zip(types, found, strict=True))
@@ -76,6 +84,9 @@ def openapi_document(
         for query in module.queries:
             operation = _query_operation(module, query, schemas[query.reply])
             paths.setdefault(template_of(query.path), {})["get"] = operation
+        for feed in module.feeds:
+            operation = _feed_operation(module, feed, schemas[feed.message])
+            paths.setdefault(template_of(feed.path), {})["get"] = operation
     for operations in paths.values():
         for operation in operations.values():
             _add_problems(operation)
@@ -147,15 +158,7 @@ def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -
 
 
 def _query_operation(module: Module, query: Query, reply: Any) -> dict[str, Any]:
-    in_path = path_names(query.path)
-    (_,), components = msgspec.json.schema_components([query.params], ref_template=_REFERENCE)
-    schema = components[query.params.__name__]
-    parameters: list[dict[str, Any]] = _path_parameters(query.path, schema["properties"])
-    parameters += [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _sendable(kind)}
-        for name, kind in schema["properties"].items()
-        if name not in in_path
-    ]
+    parameters = _parameters(query)
     responses: dict[str, Any] = {
         "200": {"description": "Committed state.", "content": _content(reply, query.reply_example)}
     }
@@ -170,6 +173,38 @@ def _query_operation(module: Module, query: Query, reply: Any) -> dict[str, Any]
         "responses": responses,
         "x-problems": _READ_PROBLEMS,
     }
+
+
+def _feed_operation(module: Module, feed: Feed, message: Any) -> dict[str, Any]:
+    resume = "Resume after this frame: what was missed follows, or a snapshot where it is no longer here."
+    parameters = _parameters(feed)
+    for name, place in (("Last-Event-ID", "header"), ("after", "query")):
+        parameters.append(
+            {"name": name, "in": place, "required": False, "description": resume, "schema": {"type": "string"}}
+        )
+    content = {"text/event-stream": _content(message, feed.example)["application/json"]}
+    return {
+        **_common(module, feed.summary, "\n\n".join(filter(None, (feed.description, _FEED))), feed.scope),
+        "operationId": _operation_id(module, "GET", feed.path),
+        "parameters": parameters,
+        "responses": {
+            "101": {"description": "The WebSocket."},
+            "200": {"description": "The stream; the schema is that of each event's `data`.", "content": content},
+        },
+        "x-problems": _READ_PROBLEMS,
+    }
+
+
+def _parameters(route: Query | Feed) -> list[dict[str, Any]]:
+    """Those of the path, and those of the query."""
+    in_path = path_names(route.path)
+    (_,), components = msgspec.json.schema_components([route.params], ref_template=_REFERENCE)
+    schema = components[route.params.__name__]
+    return _path_parameters(route.path, schema["properties"]) + [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _sendable(kind)}
+        for name, kind in schema["properties"].items()
+        if name not in in_path
+    ]
 
 
 def _common(module: Module, summary: str, description: str, scope: str) -> dict[str, Any]:

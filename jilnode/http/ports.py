@@ -7,13 +7,15 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from jilnode.kernel.command import Submission
-from jilnode.kernel.entry import Entry
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 
-__all__ = ("AnswerView", "EventFeed", "Position", "Readiness", "Reason", "Ticks", "WriterPort")
+__all__ = ("AnswerView", "CommitListener", "EventFeed", "Position", "Readiness", "Reason", "Ticks", "WriterPort")
 
 T = TypeVar("T")
+
+CommitListener = Callable[[list[Entry], list[Seal]], None]
 
 Position = tuple[str, int, int]
 """(source, epoch, sequence) of an entry."""
@@ -50,6 +52,13 @@ class WriterPort(Protocol):
         """Runs ``read(view)`` over committed state; may run it again from the start."""
 
     async def image(self, table: Table[Any], key: str) -> Image | None: ...
+
+    @property
+    def listeners(self) -> list[CommitListener]:
+        """Called right after each commit, before its callers are answered, with its entries: own and applied ones."""
+
+    def view(self) -> Any:
+        """Committed state as it is now. Reading what is not in memory raises ``Missing``."""
 
 
 Ticks = Callable[[], Mapping[str, int]]

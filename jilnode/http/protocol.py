@@ -123,6 +123,15 @@ class _BoundedProtocol(HotProtocol):
         if now - self._waiting_since > allowed_s:
             self._refuse("request_timeout", "The request came in too slowly.")
 
+    def handle_websocket_upgrade(self) -> None:
+        if self.transport.is_closing():
+            # It was refused for its headers.
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._refuse("bad_request", "A handshake can't be pipelined.")
+            return
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
             self._refuse("bad_request", "This is not HTTP/1.1.")

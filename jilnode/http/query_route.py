@@ -1,18 +1,18 @@
 """A read: committed state only, with an ETag where the query names its row."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from litestar.types import Scope
 
 from jilnode.http.auth import Principal
+from jilnode.http.contexts import Contexts
 from jilnode.http.etags import etag_of, unchanged
 from jilnode.http.parameters import ParameterReader
-from jilnode.http.ports import Ticks, WriterPort
+from jilnode.http.ports import WriterPort
 from jilnode.http.reply import JSON, Headers, Reply
 from jilnode.kernel.rows import Image
-from jilnode.module import Query, QueryContext
+from jilnode.module import Query
 
 __all__ = ("QueryRoute",)
 
@@ -24,29 +24,19 @@ _encode = msgspec.json.Encoder().encode
 class QueryRoute:
     """Made once for each ``Query``. ``reader`` reads beside the writer, for listings."""
 
-    def __init__(
-        self, query: Query, writer: WriterPort, reader: Any, source: str, clock_us: Callable[[], int], ticks: Ticks
-    ) -> None:
+    def __init__(self, query: Query, writer: WriterPort, reader: Any, contexts: Contexts) -> None:
         self.query = query
         self.parameters = ParameterReader(query.params)
         self._writer = writer
         self._reader = reader
-        self._source = source
-        self._clock_us = clock_us
-        self._ticks = ticks
+        self._contexts = contexts
 
     async def answer(
         self, scope: Scope, principal: Principal, headers: dict[bytes, bytes], parameters: dict[str, str]
     ) -> Reply:
         """Raises ``Rejected``."""
         params = self.parameters.read(parameters, scope["query_string"])
-        context = QueryContext(
-            actor=principal.subject,
-            scopes=principal.scopes,
-            source=self._source,
-            time_us=self._clock_us(),
-            heads=self._ticks(),
-        )
+        context = self._contexts.of(principal)
         reply_headers: Headers = [JSON, _PRIVATE]
         if self.query.listing is not None:
             found = await self.query.listing(self._reader, context, params)

@@ -5,6 +5,7 @@ bounded here.
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,10 +14,17 @@ import uvicorn
 
 from jilnode.http.app import NodeApp
 from jilnode.http.protocol import Bounds, bounded_protocol
+from jilnode.http.socket_protocol import socket_protocol
+from jilnode.http.streams import HEARTBEAT_S
+from jilnode.limits import SOCKET_MESSAGE_BYTES_MAX
 
 __all__ = ("HttpServer",)
 
 SWEEP_INTERVAL_S = 1.0
+PONG_TIMEOUT_S = 20.0
+UNACKNOWLEDGED_MS = 30_000
+"""A client that acknowledges nothing for this long is gone. The system's own default is fifteen minutes, and somebody's
+orders may wait to be cancelled."""
 
 
 class _Server(uvicorn.Server):
@@ -52,7 +60,12 @@ class HttpServer:
             app,
             # Handed over as a bound socket: uvicorn ends the process when it can't bind.
             http=bounded_protocol(self._bounds, app.parts.metrics, app.hot_routes, app.book),
-            ws="none",
+            ws=socket_protocol(self._bounds.header_s, app.book),
+            ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
+            ws_ping_interval=HEARTBEAT_S,
+            ws_ping_timeout=PONG_TIMEOUT_S,
+            # Frames are small and many: compressing each for each client costs more than it saves.
+            ws_per_message_deflate=False,
             # The app's background work is entered in ``start``, so that its failure is an exception there.
             lifespan="off",
             access_log=False,
@@ -81,6 +94,9 @@ class HttpServer:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform == "linux":
+                # Connections inherit it.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
             listener.bind((self._host, self._port))
         except OSError:
             listener.close()
@@ -97,13 +113,12 @@ class HttpServer:
         await self._stack.enter_async_context(self._sweeping())
 
     async def stop(self) -> None:
-        """Event streams first, for they never end by themselves; then no new connections; then what is being
+        """Streams first, for they never end by themselves; then no new connections; then what is being
         answered.
         """
         if self._serving is None:
             return
-        if self._app.stream is not None:
-            self._app.stream.close()
+        self._app.streams.close()
         self._server.should_exit = True
         await self._serving
         await self._stack.aclose()

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from jilnode.http.events_stream import EventStream, filter_of, position_of
 from jilnode.http.gate import Admitted
 from jilnode.http.parameters import ParameterReader
+from jilnode.http.wires import wire_of
 
 __all__ = ("STREAM_OPERATION", "STREAM_PATH", "STREAM_SCOPE", "StreamRoute")
 
@@ -39,7 +40,7 @@ class StreamRoute:
         wanted = filter_of(asked.type, asked.source, asked.table)
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._stream.serve(receive, send, principal, wanted, start, live=not last)
+            await self._stream.serve(wire_of(scope, receive, send), principal, wanted, start, live=not last)
 
         return application
 
@@ -52,9 +53,9 @@ STREAM_OPERATION: Mapping[str, Any] = {
     "tags": ["node"],
     "summary": "Live events",
     "description": (
-        "Server-sent events; the id of each is source/epoch/sequence. A subject sees the rows that are theirs; "
-        "the scope `audit` sees all. `event: overflow` means that the client read too slowly: connect again with "
-        "Last-Event-ID."
+        "Server-sent events, or a WebSocket where the client upgrades; the id of each is source/epoch/sequence. "
+        "A subject sees the rows that are theirs; the scope `audit` sees all. `event: overflow` means that the client "
+        "read too slowly: connect again with Last-Event-ID."
     ),
     "security": [{"bearer": []}],
     "parameters": [

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jilnode.http.auth import Principal
+from jilnode.http.frames import StreamFrame
 from jilnode.kernel.entry import Entry, decode_header, rows_of
 from jilnode.kernel.rows import Image, decode_row
 from jilnode.kernel.table import Table
@@ -48,8 +49,8 @@ class StreamEntry(NamedTuple):
     rows: tuple[SeenRow, ...]
 
     @property
-    def identity(self) -> bytes:
-        return b"%b/%d/%d" % (self.entry.source.encode(), self.entry.epoch, self.entry.sequence)
+    def identity(self) -> str:
+        return f"{self.entry.source}/{self.entry.epoch}/{self.entry.sequence}"
 
 
 ImageOf = Callable[[Table[Any], str], Awaitable[Image | None]]
@@ -99,8 +100,8 @@ class Seer:
                 found |= await self._named(subjects(key, image.row), deep - 1)
         return found
 
-    def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> bytes | None:
-        """The server-sent event for this client, or None when there is nothing in it for them."""
+    def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> StreamFrame | None:
+        """The frame for this client, or None when there is nothing in it for them."""
         if wanted.sources and opened.entry.source not in wanted.sources:
             return None
         if not wanted.takes_type(opened.type):
@@ -125,11 +126,7 @@ class Seer:
             event["header"] = msgspec.Raw(opened.entry.header)
         elif opened.actor == principal.subject:
             event["actor"] = opened.actor
-        return b"id: %b\nevent: %b\ndata: %b\n\n" % (
-            opened.identity,
-            opened.type.encode(),
-            msgspec.json.encode(event),
-        )
+        return StreamFrame(opened.identity, opened.type, msgspec.json.encode(event))
 
 
 def _row(row: SeenRow) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from litestar.testing import AsyncTestClient
 from jilnode.http.app import AppParts, NodeApp, build_app
 from jilnode.http.auth import Authenticator
 from jilnode.http.development import DEVELOPMENT_ISSUER, development_ring, development_token
-from jilnode.http.ports import Position, Reason
+from jilnode.http.ports import CommitListener, Position, Reason
 from jilnode.http.server import HttpServer
 from jilnode.kernel.command import Submission, Touch
 from jilnode.kernel.entry import Entry, Header, encode_header, encode_section, format_time
@@ -158,6 +158,7 @@ class FakeWriter:
     images: dict[str, Image] = field(default_factory=dict)
     answers: dict[bytes, tuple[bytes | None, Answer]] = field(default_factory=dict)
     sequence: int = 0
+    listeners: list[CommitListener] = field(default_factory=list)
 
     def submit_nowait(self, submission: Submission) -> "asyncio.Future[Answer]":
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -173,7 +174,10 @@ class FakeWriter:
         return future
 
     async def query(self, read: Callable[[Any], Any]) -> Any:
-        return read({NOTES: _TableView(self.images)})
+        return read(self.view())
+
+    def view(self) -> Any:
+        return {NOTES: _TableView(self.images)}
 
     async def image(self, table: Table[Any], key: str) -> Image | None:
         return self.images.get(key)

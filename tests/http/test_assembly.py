@@ -8,11 +8,25 @@ import pytest
 from litestar import get
 
 from jilnode.http.assembly import AssemblyError, check_modules
-from jilnode.module import Module, Query, Write
-from tests.http.kit import MODULE, NoteParameters, NoteReply, PostNote, app_of, bearer, client_of
+from jilnode.module import Feed, Local, Module, Query, Table, Write
+from tests.http.board import BOARD_FEED, OTHERS
+from tests.http.kit import MODULE, NOTES, NoteParameters, NoteReply, PostNote, app_of, bearer, client_of
 
 WRITE = Write("/v1/x", PostNote, NoteReply, "x", "X")
 QUERY = Query("/v1/x", NoteParameters, NoteReply, "x", "X", read=lambda *_: None)
+FEED: Any = replace(BOARD_FEED, path="/v1/x/{board}", tables=(NOTES,))
+
+
+class Private(Local):
+    text: str
+
+
+PRIVATE = Table("notes.private", Private)
+
+
+class Resumed(msgspec.Struct):
+    board: str
+    after: str
 
 
 class Lax(msgspec.Struct):
@@ -39,17 +53,30 @@ class Holder(msgspec.Struct, forbid_unknown_fields=True):
         (replace(QUERY, read=None), "either read or listing"),
         (replace(QUERY, path="/v1/{other}"), "not in NoteParameters"),
         (replace(QUERY, params=dict[str, str]), "must be a Struct"),
+        (replace(FEED, scope=""), "needs a scope"),
+        (replace(FEED, path="/v1/{other}"), "not in BoardParameters"),
+        (replace(FEED, params=dict[str, str]), "must be a Struct"),
+        (replace(FEED, params=Resumed), "`after` is taken"),
+        (replace(FEED, tables=()), "never moves"),
+        (replace(FEED, tables=(NOTES, OTHERS)), "no module has the table board.other"),
+        (replace(FEED, tables=(PRIVATE,)), "in no entry"),
     ],
 )
 def test_refused(route: Any, reason: str) -> None:
-    routes: dict[str, Any] = {"writes" if isinstance(route, Write) else "queries": (route,)}
+    kinds = {Write: "writes", Query: "queries", Feed: "feeds"}
+    routes: dict[str, Any] = {kinds[type(route)]: (route,)}
     with pytest.raises(AssemblyError, match=reason):
-        check_modules([Module("m", 1, **routes)])
+        check_modules([Module("m", 1, tables=(NOTES, PRIVATE), **routes)])
 
 
 def test_twice() -> None:
     with pytest.raises(AssemblyError, match="declared twice"):
         check_modules([MODULE, MODULE])
+    both = Module("m", 1, tables=(NOTES,), queries=(replace(QUERY, path="/v1/x/{note}"),))
+    feed = replace(FEED, path="/v1/x/{note}", params=NoteParameters)
+    with pytest.raises(AssemblyError, match="declared twice"):
+        check_modules([replace(both, feeds=(feed,))])
+    check_modules([both, Module("n", 1, feeds=(FEED,))])
 
 
 async def test_a_handler_without_access_is_closed() -> None:

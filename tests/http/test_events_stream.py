@@ -11,7 +11,9 @@ import pytest
 from jilnode.http.auth import Principal
 from jilnode.http.events_stream import EventStream, filter_of, position_of
 from jilnode.http.ports import Position
+from jilnode.http.streams import Streams
 from jilnode.http.visible import Filter, Seer
+from jilnode.http.wires import EventStreamWire
 from jilnode.kernel.errors import Rejected
 from tests.http.kit import MODULE, SOURCE, FakeFeed, FakeWriter, app_of, bearer, client_of
 
@@ -30,6 +32,7 @@ class Reader:
         self.taking.set()
         self.gone = asyncio.Event()
         self._changed = asyncio.Event()
+        self.wire = EventStreamWire(self.receive, self.send)
 
     async def send(self, message: Any) -> None:
         await self.taking.wait()
@@ -55,6 +58,10 @@ class Reader:
         return [event["sequence"] for event in self.events() if "sequence" in event]
 
 
+def stream_of(feed: FakeFeed, streams: Streams) -> EventStream:
+    return EventStream(streams, feed, Seer([MODULE], FakeWriter().image))
+
+
 @contextlib.asynccontextmanager
 async def following(
     feed: FakeFeed,
@@ -64,9 +71,9 @@ async def following(
     live: bool = True,
     **options: Any,
 ) -> AsyncIterator[tuple[Reader, EventStream]]:
-    stream = options.pop("stream", None) or EventStream(feed, Seer([MODULE], FakeWriter().image), **options)
+    stream = options.pop("stream", None) or stream_of(feed, Streams(**options))
     reader = Reader()
-    task = asyncio.create_task(stream.serve(reader.receive, reader.send, principal, wanted, start, live))
+    task = asyncio.create_task(stream.serve(reader.wire, principal, wanted, start, live))
     if live:
         await reader.until("heartbeat")
     yield reader, stream
@@ -93,7 +100,6 @@ async def test_a_subject_sees_only_what_is_theirs() -> None:
         assert b"id: ch-zug-01/0/1\nevent: notes.note.posted\n" in mine.text
         assert audit.numbers() == [0, 1]
         assert audit.events()[0]["header"]["actor"] == "heron"
-    assert stream.clients == 0
     assert feed.queues == []
 
 
@@ -138,10 +144,9 @@ async def test_from_the_start_and_filters() -> None:
             assert reader.numbers() == numbers
 
 
-async def test_a_slow_client_is_dropped_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jilnode.http.events_stream.STREAM_QUEUE_MAX", 4)
+async def test_a_slow_client_is_dropped_and_others_go_on() -> None:
     feed = FakeFeed()
-    async with following(feed) as (slow, stream), following(feed, stream=stream) as (quick, _):
+    async with following(feed, queue_max=4) as (slow, stream), following(feed, stream=stream) as (quick, _):
         slow.taking.clear()
         for number in range(20):
             feed.add("kestrel", f"t{number}.")
@@ -154,17 +159,17 @@ async def test_a_slow_client_is_dropped_and_others_go_on(monkeypatch: pytest.Mon
 
 
 async def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jilnode.http.events_stream.SEND_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("jilnode.http.wires.SEND_TIMEOUT_S", 0.01)
     feed = FakeFeed()
-    stream = EventStream(feed, Seer([MODULE], FakeWriter().image))
+    streams = Streams()
     reader = Reader()
-    task = asyncio.create_task(stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True))
+    task = asyncio.create_task(stream_of(feed, streams).serve(reader.wire, KESTREL, Filter(), None, True))
     await reader.until("heartbeat")
     reader.taking.clear()
     feed.add("kestrel", "a")
     async with asyncio.timeout(5):
         await task
-    assert stream.clients == 0
+    assert streams.count == 0
 
 
 async def test_when_the_feed_runs_over_everybody_resumes() -> None:
@@ -186,18 +191,19 @@ async def test_heartbeats_and_the_end_of_a_token() -> None:
 
 async def test_closing() -> None:
     feed = FakeFeed()
-    async with following(feed) as (reader, stream):
-        stream.close()
+    streams = Streams()
+    async with following(feed, stream=stream_of(feed, streams)) as (reader, stream):
+        streams.close()
         await reader.until("event: closing")
         with pytest.raises(Rejected, match="stream_full"):
-            await stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True)
+            await stream.serve(reader.wire, KESTREL, Filter(), None, True)
 
 
 async def test_clients_are_bounded() -> None:
     feed = FakeFeed()
     async with following(feed, clients_max=1) as (reader, stream):
         with pytest.raises(Rejected, match="stream_full"):
-            await stream.serve(reader.receive, reader.send, KESTREL, Filter(), None, True)
+            await stream.serve(reader.wire, KESTREL, Filter(), None, True)
 
 
 async def test_what_the_address_refuses() -> None:

@@ -1,0 +1,90 @@
+"""uvicorn's WebSocket protocol with what it lacks: refusals that are problems, an end that does not wait for the
+client, and nothing in the log of who asked for what.
+
+It overrides uvicorn's own callbacks, so uvicorn's minor version is pinned and tests/http/test_websocket.py holds it to
+this.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
+
+from jilnode.http.problems import ProblemBook
+from jilnode.http.trace import new_trace_id
+from jilnode.kernel.errors import Rejected
+
+__all__ = ("socket_protocol",)
+
+_log = logging.getLogger(__name__)
+# uvicorn writes a line with address and query for every handshake.
+_log.setLevel(logging.WARNING)
+_FORM = "a GET without a body, 128 headers of 8 KiB each at most"
+
+
+class _Handshake(ServerProtocol):
+    book: ProblemBook
+
+    def reject(self, status: Any, text: str) -> Response:
+        if status >= 500:
+            refusal = Rejected("internal_error", "The node could not take the handshake.", status=500)
+        else:
+            refusal = Rejected("bad_request", f"Not a handshake of RFC 6455, or too large: {_FORM}.", status=400)
+        reply = self.book.reply_to(refusal, new_trace_id())
+        headers = Headers((name.decode(), value.decode()) for name, value in reply.headers)
+        headers["Connection"] = "close"
+        headers["Content-Length"] = str(len(reply.body))
+        return Response(reply.status, HTTPStatus(reply.status).phrase, headers, reply.body)
+
+
+class _SocketProtocol(WebSocketsSansIOProtocol):
+    _book: ProblemBook
+    _linger_s: float
+    _closing_since = 0.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.logger = _log
+        self.conn = _Handshake(max_size=self.config.ws_max_size, logger=_log)
+        self.conn.book = self._book
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            # The HTTP side hands over whole requests: what is not a handshake by now can't be read as one.
+            response = self.conn.reject(400, "")
+            self.transport.write(response.serialize())
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        # That a client said something is all that matters: it is not decoded.
+        self.frames = [b""]
+        super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # uvicorn would report a handshake that was refused as one that nobody answered.
+            self.handshake_complete = True
+
+    def check(self, now: float) -> None:
+        """Called once a second: ends a connection whose end is not taken."""
+        if self.transport.is_closing():
+            self._closing_since = self._closing_since or now
+            if now - self._closing_since > self._linger_s:
+                self.transport.abort()
+
+
+def socket_protocol(linger_s: float, problem_book: ProblemBook) -> type[WebSocketsSansIOProtocol]:
+    """The class that uvicorn makes one of for every WebSocket. ``linger_s``: how long a client may take to read what
+    was sent before the end."""
+
+    class Bounded(_SocketProtocol):
+        _book = problem_book
+        _linger_s = linger_s
+
+    return Bounded
