@@ -241,14 +241,16 @@ class TableCache:
             total += totals.part(None if image is None else image.row, group)
         return total
 
-    def committed_ordered(self, index: str, bucket: object) -> Iterator[str]:
+    def committed_ordered(self, index: str, bucket: object, beyond: Any = None) -> Iterator[str]:
         """Lazily: who reads the best of a long queue does not pay for the rest of it."""
         queues = self.ordered[index]
         before = self.before
-        kept = (pair for pair in queues.buckets.get(bucket, ()) if pair[1] not in before)
+        kept = (pair for pair in queues.pairs(bucket, beyond) if pair[1] not in before)
         taken_back = [
             place[1]
             for key, image in before.items()
-            if (place := queues.place(key, None if image is None else image.row)) is not None and place[0] == bucket
+            if (place := queues.place(key, None if image is None else image.row)) is not None
+            and place[0] == bucket
+            and (beyond is None or place[1][0] > beyond)
         ]
         return (key for _, key in merge(kept, sorted(taken_back)))

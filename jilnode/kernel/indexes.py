@@ -16,6 +16,10 @@ from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, Sum
 __all__ = ("DeadlineQueue", "EqualityBuckets", "OrderedQueues", "Totals")
 
 
+LAST_KEY = "\U0010ffff"
+"""Sorts after every key."""
+
+
 class EqualityBuckets:
     """value -> keys."""
 
@@ -71,8 +75,12 @@ class OrderedQueues:
         if now is not None:
             self.buckets.setdefault(now[0], SortedList()).add(now[1])
 
-    def ordered(self, bucket: object) -> Iterator[str]:
-        return (key for _, key in self.buckets.get(bucket, ()))
+    def pairs(self, bucket: object, beyond: Any = None) -> Iterator[tuple[Any, str]]:
+        """From the first, or from the first whose order is more than ``beyond``."""
+        queue = self.buckets.get(bucket)
+        if queue is None:
+            return iter(())
+        return iter(queue) if beyond is None else queue.irange((beyond, LAST_KEY), inclusive=(False, True))
 
 
 class Totals:

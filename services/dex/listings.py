@@ -7,7 +7,7 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
-from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TRADES, Candle
+from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES, Candle, Trade
 from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
 from services.wallet.amounts import format_amount
 from services.wallet.listings import cursor_of, own_account
@@ -32,6 +32,8 @@ __all__ = (
     "closed_orders",
     "fills",
     "order",
+    "own_fill",
+    "trade_view",
     "trades",
 )
 
@@ -171,15 +173,17 @@ async def fills(reader: Any, context: QueryContext, params: OrdersParams) -> Fil
         TRADES, [("maker", account), ("taker", account)], after=after, limit=params.limit, descending=True
     )
     scales = await _scales(reader, [image.row.market for _, image in page.items])
-    items = []
-    for key, image in page.items:
-        row = image.row
-        made = row.maker == account
-        side = row.side if not made else ("sell" if row.side == "buy" else "buy")
-        own = row.maker_order if made else row.taker_order
-        fill = fill_view(key, row, scales[row.market], maker=made)
-        items.append(OwnFill(market_name(row.market), outside(own), side, row.at_us, fill))
+    items = [own_fill(key, image.row, account, scales[image.row.market]) for key, image in page.items]
     return Fills(items, outside(page.items[-1][0]) if page.more else None)
+
+
+def own_fill(key: str, trade: Trade, account: str, scales: tuple[int, int, int]) -> OwnFill:
+    """The trade as one of its two accounts sees it."""
+    made = trade.maker == account
+    side = trade.side if not made else (SELL if trade.side == BUY else BUY)
+    own = trade.maker_order if made else trade.taker_order
+    fill = fill_view(key, trade, scales, maker=made)
+    return OwnFill(market_name(trade.market), outside(own), side, trade.at_us, fill)
 
 
 async def _scales(reader: Any, markets: list[str]) -> dict[str, tuple[int, int, int]]:
@@ -188,22 +192,24 @@ async def _scales(reader: Any, markets: list[str]) -> dict[str, tuple[int, int, 
 
 
 async def trades(reader: Any, context: QueryContext, params: TradesParams) -> Trades:
-    key, (price, base, quote) = await _market(reader, params.market)
+    key, scales = await _market(reader, params.market)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(TRADES, [("market", key)], after=after, limit=params.limit, descending=True)
-    items = [
-        TradeView(
-            outside(trade),
-            image.row.number,
-            format_amount(image.row.price, price),
-            format_amount(image.row.quantity, base),
-            format_amount(image.row.turnover, quote),
-            image.row.side,
-            image.row.at_us,
-        )
-        for trade, image in page.items
-    ]
+    items = [trade_view(trade, image.row, scales) for trade, image in page.items]
     return Trades(market_name(key), items, outside(page.items[-1][0]) if page.more else None)
+
+
+def trade_view(key: str, trade: Trade, scales: tuple[int, int, int]) -> TradeView:
+    price, base, quote = scales
+    return TradeView(
+        outside(key),
+        trade.number,
+        format_amount(trade.price, price),
+        format_amount(trade.quantity, base),
+        format_amount(trade.turnover, quote),
+        trade.side,
+        trade.at_us,
+    )
 
 
 async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> Candles:

@@ -2,6 +2,7 @@
 
 from jilnode.module import Command, Module
 from services.dex.commands import batches, markets, orders, sweeps
+from services.dex.feeds import FEEDS
 from services.dex.intents import (
     AmendOrder,
     CancelAll,
@@ -58,6 +59,7 @@ MODULE = Module(
     invariants=INVARIANTS,
     writes=WRITES,
     queries=QUERIES,
+    feeds=FEEDS,
     subject_of={
         ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
         CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),

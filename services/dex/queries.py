@@ -5,6 +5,7 @@ from zlib import crc32
 
 import msgspec
 
+from jilnode.limits import INT64_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
 from services.dex.rows import BOOKS, BUY, MARKETS, ORDERS, SELL, Book, Market
@@ -34,6 +35,7 @@ __all__ = (
     "consolidated",
     "depth",
     "known_market",
+    "level_views",
     "levels",
     "market",
     "markets",
@@ -156,29 +158,34 @@ def market(view: Any, context: QueryContext, params: MarketParams) -> MarketView
 
 
 def levels(view: Any, key: str, side: str, count: int) -> list[tuple[int, int]]:
-    """(price, quantity) of the best levels of one side."""
+    """(price, quantity) of the best levels of one side. From each the next is looked up, however many orders are
+    between."""
     found: list[tuple[int, int]] = []
     orders = view[ORDERS]
-    for order_key in orders.ordered("book", (key, side)):
-        price = orders.get(order_key).price
-        if not found or found[-1][0] != price:
-            if len(found) == count:
-                break
-            found.append((price, orders.total("depth", (key, side, price))))
+    beyond = None
+    while len(found) < count:
+        first = next(iter(orders.ordered("book", (key, side), beyond)), None)
+        if first is None:
+            break
+        price = orders.get(first).price
+        found.append((price, orders.total("depth", (key, side, price))))
+        beyond = (-price if side == BUY else price, INT64_MAX)
     return found
+
+
+def level_views(market: Market, found: list[tuple[int, int]]) -> list[Level]:
+    return [
+        Level(format_amount(price, market.price_scale), format_amount(quantity, market.base_scale))
+        for price, quantity in found
+    ]
 
 
 def depth(view: Any, context: QueryContext, params: DepthParams) -> Depth:
     if not 1 <= params.levels <= LEVELS_MAX:
         raise Rejected("bad_request", f"1 to {LEVELS_MAX} levels", status=400, field="/levels")
     key, row, book = known_market(view, params.market)
-    bids, asks = (
-        [
-            Level(format_amount(price, row.price_scale), format_amount(quantity, row.base_scale))
-            for price, quantity in levels(view, key, side, max(params.levels, CHECKSUM_LEVELS))
-        ]
-        for side in (BUY, SELL)
-    )
+    count = max(params.levels, CHECKSUM_LEVELS)
+    bids, asks = (level_views(row, levels(view, key, side, count)) for side in (BUY, SELL))
     return Depth(
         market_name(key),
         book.sequence,
