@@ -1,4 +1,5 @@
-"""The book's live feeds over a real server: what is sent adds up to the book, at its own node and at one that follows."""
+"""The book's live feeds over a real server: what is sent adds up to the book, at its own node and at one that
+follows."""
 
 import asyncio
 import json
