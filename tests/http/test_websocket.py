@@ -6,11 +6,14 @@ import json
 import logging
 import random
 import socket as sockets
+import ssl
 import struct
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -250,3 +253,20 @@ async def test_nothing_in_the_log_of_who_asks_for_what(caplog: pytest.LogCapture
         with pytest.raises(InvalidStatus):
             await opened(server, "/v1/boards/b/stream", additional_headers=headers)
     assert "/v1/boards" not in caplog.text.replace(headers["Authorization"], "")
+
+
+async def test_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    feed = FakeFeed()
+    async with served(app_of(events=feed), certificate_file=str(chain), key_file=str(key)) as server:
+        address = f"wss://127.0.0.1:{server.port}{PATH}"
+        async with connect(address, additional_headers=bearer(), proxy=None, ssl=context) as connection:
+            await feed.followed.wait()
+            feed.add("kestrel", "a")
+            assert json.loads(await connection.recv())["data"]["sequence"] == 0

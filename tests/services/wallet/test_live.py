@@ -18,7 +18,7 @@ async def seen(node: TestNode, subject: str, *scopes: str) -> list[tuple[str, li
     for entry in (await node.journal())[0]:
         frame = seer.frame(await seer.opened(entry), principal, Filter(types=("wallet.*",)))
         if frame is not None:
-            event = json.loads(frame.decode().split("data: ", 1)[1])
+            event = json.loads(frame.data)
             found.append((event["type"], sorted({row["table"] for row in event["rows"]})))
     return found
 
