@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 
-from scripts.benchmark import latency, many_accounts, replica, wallet
+from scripts.benchmark import kernel, latency, many_accounts, replica, wallet
 from scripts.benchmark.rows import text
 
 PARTS = {
+    "kernel": kernel.measure,
     "wallet": wallet.measure,
     "replica": replica.measure,
     "latency": latency.measure,
@@ -21,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description=__doc__,
-        epilog="wallet: transfers over HTTP; replica: entries followed; latency: from a commit here to its visibility"
+        epilog="kernel: a command in this process, by stage; wallet: transfers over HTTP; replica: entries followed; latency: from a commit here to its visibility"
         " there, through Kafka; accounts: a million of them (ten minutes).",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")

@@ -1,0 +1,181 @@
+"""What one command costs the core, in this process, with no HTTP and no store: its microseconds by stage.
+
+Batches of as many commands as 64 clients fill; each is decided, sealed and confirmed. The stages inside a decision are
+measured in batches of their own, so that measuring them does not weigh on the sum.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from compliance.development import ZONE
+from jilnode.kernel.command import Submission
+from jilnode.kernel.engine import Engine
+from jilnode.kernel.errors import Missing
+from jilnode.kernel.keys import Answer
+from jilnode.kernel.ports import Loaded, Wanted
+from jilnode.kernel.registry import Registry
+from jilnode.kernel.seal import SealKey
+from jilnode.system_clock import SystemClock, SystemEntropy
+from jilnode.zone import ZoneBoard
+from scripts.benchmark import book
+from scripts.benchmark.rows import Row, row
+from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
+from services.wallet.module import MODULE as WALLET
+
+__all__ = ("measure",)
+
+SOURCE = "bench-01"
+ASSET = f"CHFX@{SOURCE}"
+ACCOUNTS = 1_000
+BATCH = 64
+SCOPES = frozenset(("wallet:operate", "wallet:issue", "wallet:transfer"))
+PARTS = ("review", "handler", "invariants", "record", "reply", "digest")
+"""Measured by putting a clock around each. ``record`` holds the invariants, sealing holds ``digest``."""
+
+
+class _Node:
+    """An engine whose commits are always durable."""
+
+    def __init__(self, *, timed: bool) -> None:
+        registry = Registry([WALLET, book.MODULE])
+        self.spent = dict.fromkeys(PARTS, 0.0)
+        if timed:
+            self._watch(registry)
+        self.engine = Engine(
+            network="dev",
+            source=SOURCE,
+            zone="XX_DEV",
+            key=SealKey.from_seed(bytes(32)),
+            registry=registry,
+            zones=ZoneBoard("XX_DEV", [ZONE], development=True),
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            cache_bytes=1 << 30,
+        )
+        if timed:
+            recorder, digests = self.engine.recorder, self.engine.digests
+            recorder.record = self._timed("record", recorder.record)  # type: ignore[method-assign]
+            digests.fold = self._timed("digest", digests.fold)  # type: ignore[method-assign]
+        self.engine.genesis(self.engine.now_us())
+        self._commit()
+        self.run([CreateAsset("CHFX", 2)])
+        self.accounts = [answer.reply.id for answer in self.run([CreateAccount()] * ACCOUNTS)]
+        self.run([Issue(ASSET, account, "1000000.00") for account in self.accounts])
+        self.run([book.Rest(number) for number in range(10_000)])
+
+    def _watch(self, registry: Registry) -> None:
+        for type_, spec in registry.commands.items():
+            registry.commands[type_] = replace(
+                spec,
+                handler=self._timed("handler", spec.handler),
+                reply=self._timed("reply", spec.reply),
+                review=None if spec.review is None else self._timed("review", spec.review),
+            )
+        for name, invariants in registry.invariants.items():
+            registry.invariants[name] = tuple(
+                replace(invariant, check=self._timed("invariants", invariant.check)) for invariant in invariants
+            )
+
+    def _timed(self, part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        spent, clock = self.spent, time.perf_counter
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = clock()
+            try:
+                return work(*arguments, **named)
+            finally:
+                spent[part] += clock() - began
+
+        return timed
+
+    def run(self, commands: list[Any]) -> list[Answer]:
+        now = self.engine.now_us()
+        answers = [self._decide(Submission(command, "bench", SCOPES), now) for command in commands]
+        self._commit()
+        return answers
+
+    def _decide(self, submission: Submission, time_us: int) -> Answer:
+        """What is not in memory is nowhere, since there is no store."""
+        while True:
+            try:
+                return self.engine.decide(submission, time_us)
+            except Missing as missing:
+                wanted = missing.want
+                assert isinstance(wanted, Wanted)
+                self.engine.provide(
+                    Loaded(
+                        rows={table: dict.fromkeys(keys) for table, keys in wanted.rows.items()},
+                        commands=dict.fromkeys(wanted.commands),
+                    )
+                )
+
+    def batch(self, commands: list[Submission]) -> tuple[float, float, float]:
+        """Seconds of the core for deciding, sealing and confirming. Ticks are left out."""
+        engine, clock = self.engine, time.process_time
+        engine.keys.provide({call.key_hash: None for call in commands if call.key_hash is not None})
+        now = engine.now_us()
+        began = clock()
+        for command in commands:
+            self._decide(command, now)
+        decided = clock()
+        engine.seal(now)
+        sealed = clock()
+        engine.confirm()
+        return decided - began, sealed - decided, clock() - sealed
+
+    def _commit(self) -> None:
+        self.engine.seal(self.engine.now_us())
+        self.engine.confirm()
+
+
+def _transfers(accounts: list[str]) -> Iterator[Submission]:
+    for number in count():
+        command = PostTransfer(
+            accounts[number * 7 % ACCOUNTS], accounts[(number * 7 + 1 + number % 5) % ACCOUNTS], ASSET, "0.01"
+        )
+        yield _keyed(command, number)
+
+
+def _orders(make: Callable[[int], msgspec.Struct]) -> Iterator[Submission]:
+    for number in count():
+        yield _keyed(make(number * 7), number)
+
+
+def _keyed(command: msgspec.Struct, number: int) -> Submission:
+    key = sha256(b"%d" % number).digest()
+    return Submission(command, "bench", SCOPES, key, key)
+
+
+def measure(quick: bool) -> list[Row]:
+    batches = 150 if quick else 600
+    whole, timed = _Node(timed=False), _Node(timed=True)
+    rows: list[Row] = []
+    makers: dict[str, Callable[[], Iterator[Submission]]] = {
+        "transfer": lambda: _transfers(whole.accounts),
+        "resting": lambda: _orders(book.Rest),
+        "crossing": lambda: _orders(book.Cross),
+    }
+    gc.collect()
+    gc.freeze()
+    for name, make in makers.items():
+        found: dict[str, list[float]] = {}
+        commands, watched = make(), make()
+        for _ in range(batches):
+            decide, seal, confirm = whole.batch([next(commands) for _ in range(BATCH)])
+            before = dict(timed.spent)
+            timed.batch([next(watched) for _ in range(BATCH)])
+            parts = {part: timed.spent[part] - before[part] for part in PARTS}
+            parts["record"] -= parts["invariants"]
+            stages = {"total": decide + seal + confirm, "decide": decide, "seal": seal, "confirm": confirm}
+            for stage, seconds in {**stages, **parts}.items():
+                found.setdefault(stage, []).append(seconds / BATCH * 1e6)
+        rows += [row(f"kernel.{name}.{stage}", values, "us") for stage, values in found.items()]
+    return rows
