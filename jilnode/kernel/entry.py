@@ -130,6 +130,7 @@ _header_encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
 _section_decoder = msgspec.json.Decoder(_Section)
 _record_decoder = msgspec.json.Decoder(_Record)
+_section_digest = sha256(b"jil/section/v1\x00")
 
 
 def encode_header(header: Header) -> bytes:
@@ -142,7 +143,9 @@ def decode_header(data: bytes) -> Header:
 
 
 def section_hash(data: bytes) -> str:
-    return sha256(b"jil/section/v1\x00" + data).hexdigest()
+    digest = _section_digest.copy()
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def decision_hash(record: bytes) -> str:
@@ -153,10 +156,10 @@ def decision_hash(record: bytes) -> str:
 def encode_section(salt: bytes, rows: Iterable[tuple[str, str, bytes | None]]) -> bytes:
     """``rows`` are (table, key, doc) sorted by (table, key); a doc of None deletes. Names and keys need no escaping."""
     items = [
-        b'{"table":"%b","key":"%b","doc":%b}' % (table.encode(), key.encode(), b"null" if doc is None else doc)
+        f'{{"table":"{table}","key":"{key}","doc":{"null" if doc is None else doc.decode()}}}'
         for table, key, doc in rows
     ]
-    return b'{"salt":"%b","data":[%b]}' % (salt.hex().encode(), b",".join(items))
+    return f'{{"salt":"{salt.hex()}","data":[{",".join(items)}]}}'.encode()
 
 
 def decode_section(data: bytes) -> list[tuple[str, str, bytes | None]]:
@@ -240,16 +243,11 @@ class EntryRows:
         return None
 
 
-_second: tuple[int, str] = (-1, "")
-
-
+@lru_cache(maxsize=16)
 def format_time(time_us: int) -> str:
-    """``2026-11-23T06:33:00.123456Z``: always 27 characters."""
-    global _second
+    """``2026-11-23T06:33:00.123456Z``: always 27 characters. Entries of one batch share it."""
     seconds, micros = divmod(time_us, 1_000_000)
-    if _second[0] != seconds:
-        _second = (seconds, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{micros:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
 def parse_time(text: str) -> int:

@@ -31,8 +31,7 @@ from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_M
 
 __all__ = ("Recorder",)
 
-_SURELY_SHORT = SEARCHABLE_BYTES_MAX // 4
-"""Text of so many characters is within the bound whatever they are."""
+_COUNTER_BITS = 62
 
 
 class Recorder:
@@ -48,7 +47,9 @@ class Recorder:
         self._entropy = entropy
         self._alarms = alarms
         self._topics: dict[str, str] = {}
-        self._event_random = int.from_bytes(entropy.bytes(8), "big") >> 2
+        self._event_counter = int.from_bytes(entropy.bytes(8), "big") >> 2
+        self._event_moment = (-1, "")
+        """The newest time of an entry, and what an id of that time begins with."""
         self.entries: list[Entry] = []
         self.causes: dict[tuple[str, int, int], Entry | None] = {}
         """Entries looked up because events of this batch rest on them."""
@@ -72,9 +73,9 @@ class Recorder:
             else:
                 row = image.row
                 doc = image.doc = encode_row(row)
-                for value in table.columns(row):
-                    if type(value) is str and len(value) > _SURELY_SHORT:
-                        _check_searchable(table, row)
+                if len(doc) > SEARCHABLE_BYTES_MAX:
+                    # No text of a shorter document is longer than that.
+                    _check_searchable(table, row)
             if not table.local:
                 change = (key, None if before is None else before.row, row)
                 if name in changes:
@@ -200,10 +201,15 @@ class Recorder:
 
     def _event_id(self, time_us: int) -> str:
         """UUIDv7 (RFC 9562): milliseconds, then microseconds and a counter in the bits that may be random."""
-        milliseconds, microseconds = divmod(time_us, 1000)
-        self._event_random = random = (self._event_random + 1) & ((1 << 62) - 1)
-        text = f"{milliseconds:012x}7{microseconds << 2:03x}{random | 1 << 63:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        moment, begin = self._event_moment
+        if moment != time_us:
+            milliseconds, microseconds = divmod(time_us, 1000)
+            text = f"{milliseconds:012x}"
+            begin = f"{text[:8]}-{text[8:]}-7{microseconds << 2:03x}"
+            self._event_moment = (time_us, begin)
+        self._event_counter = counter = (self._event_counter + 1) % (1 << _COUNTER_BITS)
+        text = f"{counter | 1 << 63:016x}"
+        return f"{begin}-{text[:4]}-{text[4:]}"
 
 
 def _check_searchable(table: Table[Any], row: Any) -> None:

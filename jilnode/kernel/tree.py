@@ -22,12 +22,19 @@ __all__ = (
 EMPTY_ROOT = sha256(b"").digest()
 
 
+_LEAF, _NODE = sha256(b"\x00"), sha256(b"\x01")
+
+
 def leaf_hash(data: bytes) -> bytes:
-    return sha256(b"\x00" + data).digest()
+    digest = _LEAF.copy()
+    digest.update(data)
+    return digest.digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    return sha256(b"\x01" + left + right).digest()
+    digest = _NODE.copy()
+    digest.update(left + right)
+    return digest.digest()
 
 
 class Frontier:

@@ -124,7 +124,10 @@ LIES = {
     ),
     "not UTF-8": (
         "bad_section",
-        {"change": add_row("ledger.bid", "ch-zug-01/1", b'{"market":"a","price":1,"x":"\xff\xfe"}')},
+        {
+            "change": add_row("ledger.bid", "ch-zug-01/1", b'{"market":"a","price":1,"x":"~~"}'),
+            "raw_section": lambda data: data.replace(b"~~", b"\xff\xfe"),
+        },
     ),
     "unsorted rows": ("bad_section", {"change": lambda rows: rows[::-1]}),
     "section that is no JSON": ("bad_section", {"raw_section": lambda data: data[:-1]}),
