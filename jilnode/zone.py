@@ -12,6 +12,7 @@ from jilnode.kernel.review import Action, Verdict
 
 __all__ = ("ZONE_CODES", "Action", "Verdict", "Zone", "ZoneBoard", "installed_zones")
 
+_APPROVED = Verdict(True)
 DEVELOPMENT_ZONE = "XX_DEV"
 ZONE_CODES = (
     "CH_FINMA",
@@ -61,8 +62,9 @@ class ZoneBoard:
                 if isinstance(verdict, Verdict) and verdict.approved is False:
                     return verdict
                 return Verdict(False, "zone_error", f"zone {code} gave no verdict")
-            records.append(verdict.record)
-        return Verdict(True, record=b"\n".join(record for record in records if record))
+            if verdict.record:
+                records.append(verdict.record)
+        return Verdict(True, record=b"\n".join(records)) if records else _APPROVED
 
     def facts(self) -> Mapping[str, object]:
         """What handlers may know of the home zone: its code, and its own facts (bounds, ages)."""

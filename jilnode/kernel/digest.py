@@ -21,19 +21,22 @@ def _prefixed(text: str) -> bytes:
     return _LENGTHS[len(data)] + data
 
 
+@lru_cache(maxsize=256)
+def _written_by(owner: str, epoch: int, sequence: int) -> bytes:
+    """What the rows of one entry share."""
+    number = b"%d" % sequence
+    return b"".join((_prefixed(owner), _prefixed(str(epoch)), _LENGTHS[len(number)], number))
+
+
 def row_mark(table: str, key: str, owner: str, epoch: int, sequence: int, doc: bytes) -> int:
     key_bytes = key.encode()
-    number = b"%d" % sequence
     length = len(doc)
     data = b"".join(
         (
             _prefixed(table),
             _LENGTHS[len(key_bytes)],
             key_bytes,
-            _prefixed(owner),
-            _prefixed(str(epoch)),
-            _LENGTHS[len(number)],
-            number,
+            _written_by(owner, epoch, sequence),
             _LENGTHS[length] if length < 8192 else length.to_bytes(8, "big"),
             doc,
         )

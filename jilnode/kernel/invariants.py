@@ -6,7 +6,6 @@ the event does not change (a replica may know them in another version), except t
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 from jilnode.kernel.rows import Local, Owned
@@ -67,12 +66,3 @@ class Invariant:
     versions: range
     check: Callable[[Change], str | None]
     tables: tuple[Table[Any], ...] = ()
-
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset([table.name for table in self.tables])
-
-    def judge(self, change: Change) -> str | None:
-        if self.tables and not change.touches(self._names):
-            return None
-        return self.check(change)

@@ -77,22 +77,22 @@ class Recorder:
                     # No text of a shorter document is longer than that.
                     _check_searchable(table, row)
             if not table.local:
-                change = (key, None if before is None else before.row, row)
+                row_change = (key, None if before is None else before.row, row)
                 if name in changes:
-                    changes[name].append(change)
+                    changes[name].append(row_change)
                 else:
-                    changes[name] = [change]
+                    changes[name] = [row_change]
                 section = sections.get(table.section)
                 if section is None:
                     section = sections[table.section] = []
                 section.append((name, key, doc))
         entry = None
         if changes:
-            schema = self._registry.schema_of_tables(tuple(changes))
+            schema, invariants = self._registry.judged(tuple(changes))
             causes = tuple([self._cause(*cause) for cause in self._state.causes])
-            change_seen = Change(self._source, event, submission.actor, time_us, changes, self.cause_rows(causes))
-            for invariant in self._registry.checks(schema):
-                problem = invariant.judge(change_seen)
+            change = Change(self._source, event, submission.actor, time_us, changes, self.cause_rows(causes))
+            for invariant in invariants:
+                problem = invariant.check(change)
                 if problem is not None:
                     self._alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")
                     raise InvariantBroken(invariant.name, problem)

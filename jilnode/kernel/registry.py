@@ -1,6 +1,7 @@
 """What is installed, looked up by name: built once at start from the modules' declarations, and constant after."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -11,6 +12,9 @@ from jilnode.kernel.system import COMMANDS, KERNEL_VERSION, TABLES
 from jilnode.kernel.table import Table
 
 __all__ = ("ModuleLike", "Registry")
+
+_KINDS_MAX = 4096
+"""So many kinds of entries (schema and tables) are remembered: a source can make up as many as it likes."""
 
 
 class ModuleLike(Protocol):
@@ -58,8 +62,8 @@ class Registry:
                 self.commands[command.type] = command
                 self.events[command.event] = command
         self._schemas: dict[frozenset[str], dict[str, int]] = {}
-        self._schemas_of_tables: dict[tuple[str, ...], dict[str, int]] = {}
-        self._checks: dict[tuple[tuple[str, int], ...], tuple[Invariant, ...]] = {}
+        self._judged: dict[tuple[str, ...], tuple[dict[str, int], tuple[Invariant, ...]]] = {}
+        self.invariants_of = lru_cache(maxsize=_KINDS_MAX)(self._invariants_of)
 
     def schema(self, modules: frozenset[str]) -> dict[str, int]:
         """module -> version, for an entry that touches these modules' tables."""
@@ -68,24 +72,21 @@ class Registry:
             found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
         return found
 
-    def schema_of_tables(self, tables: tuple[str, ...]) -> dict[str, int]:
-        """module -> version, for an entry of ours that changes these tables."""
-        found = self._schemas_of_tables.get(tables)
+    def judged(self, tables: tuple[str, ...]) -> tuple[dict[str, int], tuple[Invariant, ...]]:
+        """The schema of an entry of ours that changes these tables, and the invariants by which it is judged."""
+        found = self._judged.get(tables)
         if found is None:
-            found = self._schemas_of_tables[tables] = self.schema(
-                frozenset(self.tables[name].module for name in tables)
-            )
+            schema = self.schema(frozenset(self.tables[name].module for name in tables))
+            found = self._judged[tables] = (schema, self._invariants_of(tuple(schema.items()), tables))
         return found
 
-    def checks(self, schema: Mapping[str, int]) -> tuple[Invariant, ...]:
-        """The invariants by which an entry of this schema is judged."""
-        key = tuple(schema.items())
-        found = self._checks.get(key)
-        if found is None:
-            found = self._checks[key] = tuple(
-                invariant
-                for name, version in key
-                for invariant in self.invariants.get(name, ())
-                if version in invariant.versions
-            )
-        return found
+    def _invariants_of(self, schema: tuple[tuple[str, int], ...], tables: tuple[str, ...]) -> tuple[Invariant, ...]:
+        """Those by which an entry is judged that names these versions of modules and changes these tables."""
+        changed = set(tables)
+        return tuple(
+            invariant
+            for name, version in schema
+            for invariant in self.invariants.get(name, ())
+            if version in invariant.versions
+            and (not invariant.tables or any(table.name in changed for table in invariant.tables))
+        )
