@@ -32,10 +32,12 @@ class TableCache:
         "equality",
         "images",
         "indexed",
-        "indexes",
         "known_bytes",
+        "moving",
+        "name",
         "old",
         "ordered",
+        "settled_fields",
         "source",
         "spec",
         "totals",
@@ -44,6 +46,7 @@ class TableCache:
 
     def __init__(self, spec: Table[Any], source: str) -> None:
         self.spec = spec
+        self.name = spec.name
         self.source = source
         self.whole = spec.resident
         self.images: dict[str, Image | None] = {}
@@ -64,11 +67,8 @@ class TableCache:
             elif isinstance(index, DeadlineIndex):
                 self.deadlines[index.name] = DeadlineQueue(index)
         self.indexed = bool(spec.indexes)
-        self.indexes: tuple[EqualityBuckets | OrderedQueues | Totals, ...] = (
-            *self.equality.values(),
-            *self.ordered.values(),
-            *self.totals.values(),
-        )
+        self.moving: tuple[OrderedQueues | Totals, ...] = (*self.ordered.values(), *self.totals.values())
+        self.settled_fields = spec.settled_fields
 
     def get(self, key: str) -> Image | None:
         """The image as this batch sees it. Raises ``Missing``."""
@@ -97,16 +97,18 @@ class TableCache:
         """Replaces the image in place and in every index; ``set(key, new, old)`` undoes it."""
         self.images[key] = new
         if self.indexed:
-            if old is not None and new is not None and self.keeps_place(old, new):
-                return
             old_row = None if old is None else old.row
             new_row = None if new is None else new.row
-            for index in self.indexes:
-                index.replace(key, old_row, new_row)
-            if self.deadlines:
-                mine = new is not None and new.owner == self.source
-                for queue in self.deadlines.values():
-                    queue.replace(key, None, new_row if mine else None)
+            for moving in self.moving:
+                moving.replace(key, old_row, new_row)
+            fields = self.settled_fields
+            if old is None or new is None or old.owner != new.owner or fields(old_row) != fields(new_row):
+                for buckets in self.equality.values():
+                    buckets.replace(key, old_row, new_row)
+                if self.deadlines:
+                    mine = new is not None and new.owner == self.source
+                    for queue in self.deadlines.values():
+                        queue.replace(key, None, new_row if mine else None)
 
     def fill(self, commit: Commit) -> None:
         """Adds what the batch changed in this table, each row once."""
@@ -132,11 +134,6 @@ class TableCache:
             commit.updates[table] = updates
         if deletes:
             commit.deletes[table] = deletes
-
-    def keeps_place(self, old: Image, new: Image) -> bool:
-        """Whether the change surely moves the row in no index. Those of a resident table may rest on any field."""
-        columns_of = self.spec.columns
-        return not self.whole and old.owner == new.owner and columns_of(old.row) == columns_of(new.row)
 
     def provide(self, found: dict[str, Image | None]) -> None:
         """Rows from the database. One that is here already is newer, and stays."""

@@ -7,6 +7,7 @@ not at all.
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -27,11 +28,12 @@ class EqualityBuckets:
         self.spec = spec
         self.complete = complete
         self.buckets: dict[Any, set[str]] = {}
+        self._value = attrgetter(spec.field)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
-        field = self.spec.field
-        was = None if old is None else getattr(old, field)
-        now = None if new is None else getattr(new, field)
+        value = self._value
+        was = None if old is None else value(old)
+        now = None if new is None else value(new)
         if was == now:
             return
         if was is not None and was in self.buckets:
@@ -57,11 +59,13 @@ class OrderedQueues:
     def __init__(self, spec: OrderedIndex) -> None:
         self.spec = spec
         self.buckets: dict[object, SortedList[tuple[Any, str]]] = {}
+        self._bucket = spec.bucket
+        self._order = spec.order
 
     def place(self, key: str, row: Any) -> tuple[object, tuple[Any, str]] | None:
-        if row is None or (bucket := self.spec.bucket(key, row)) is None:
+        if row is None or (bucket := self._bucket(key, row)) is None:
             return None
-        return bucket, (self.spec.order(key, row), key)
+        return bucket, (self._order(key, row), key)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
         was, now = self.place(key, old), self.place(key, new)
@@ -73,7 +77,9 @@ class OrderedQueues:
             if not queue:
                 del self.buckets[was[0]]
         if now is not None:
-            self.buckets.setdefault(now[0], SortedList()).add(now[1])
+            if now[0] not in self.buckets:
+                self.buckets[now[0]] = SortedList()
+            self.buckets[now[0]].add(now[1])
 
     def pairs(self, bucket: object, beyond: Any = None) -> Iterator[tuple[Any, str]]:
         """From the first, or from the first whose order is more than ``beyond``."""
@@ -90,14 +96,20 @@ class Totals:
         self.spec = spec
         self.complete = complete
         self.totals: dict[Any, int] = {}
+        self._summand = attrgetter(spec.group, spec.amount)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
-        if old is not None:
-            self._add(getattr(old, self.spec.group), -getattr(old, self.spec.amount))
-        if new is not None:
-            self._add(getattr(new, self.spec.group), getattr(new, self.spec.amount))
+        was, amount_was = (None, 0) if old is None else self._summand(old)
+        now, amount = (None, 0) if new is None else self._summand(new)
+        if was == now:
+            self._add(now, amount - amount_was)
+        else:
+            self._add(was, -amount_was)
+            self._add(now, amount)
 
     def _add(self, group: Any, amount: int) -> None:
+        if not amount:
+            return
         if self.complete:
             total = self.totals.get(group, 0) + amount
             if total:

@@ -24,6 +24,7 @@ from jilnode.kernel.ports import Entropy, Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image, decode_row, encode_row
 from jilnode.kernel.sources import SourceState
+from jilnode.kernel.state import Change as LoggedChange
 from jilnode.kernel.state import State
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
@@ -105,14 +106,15 @@ class Recorder:
         if len(log) == 1:
             cache, key, before = log[0]
             return [(cache.spec.name, key, cache, before)]
-        first: dict[tuple[str, str], tuple[TableCache, Image | None]] = {}
-        for cache, key, before in log:
-            first.setdefault((cache.spec.name, key), (cache, before))
-        return [
-            (name, key, cache, before)
-            for (name, key), (cache, before) in sorted(first.items())
-            if cache.images[key] is not before
-        ]
+        first: dict[tuple[str, str], LoggedChange] = {}
+        for change in log:
+            first.setdefault((change[0].name, change[1]), change)
+        changed = []
+        for row in sorted(first):
+            cache, key, before = first[row]
+            if cache.images[key] is not before:
+                changed.append((row[0], key, cache, before))
+        return changed
 
     def _cause(self, source: str, epoch: int, sequence: int) -> CauseReference:
         return (source, epoch, sequence, leaf_hash(self.cause_entry(source, epoch, sequence).header).hex())

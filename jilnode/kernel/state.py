@@ -25,7 +25,7 @@ class Context:
     """Everything a handler may know that is not a row. Stored with the entry, so that nothing depends on when it
     runs."""
 
-    __slots__ = ("_made", "_prefix", "_tick_us", "actor", "scopes", "source", "time_us", "zone_facts")
+    __slots__ = ("_entry", "_first", "_made", "_tick_us", "actor", "scopes", "source", "time_us", "zone_facts")
 
     def __init__(
         self,
@@ -43,14 +43,19 @@ class Context:
         self.actor = actor
         self.scopes = scopes
         self.zone_facts = zone_facts
-        self._prefix = f"{source}/{epoch:x}-{sequence:010x}"
+        self._entry = (epoch, sequence)
+        self._first = ""
         self._made = 0
         self._tick_us = tick_us
 
     def new_key(self) -> str:
         """A key that was never used before: source, epoch, sequence of this entry, and a counter from the second on."""
         made, self._made = self._made, self._made + 1
-        return f"{self._prefix}-{made:x}" if made else self._prefix
+        if made:
+            return f"{self._first}-{made:x}"
+        epoch, sequence = self._entry
+        self._first = f"{self.source}/{epoch:x}-{sequence:010x}"
+        return self._first
 
     def tick_us(self, source: str) -> int | None:
         """The time of the last tick applied of ``source`` (its own clock), now for this node, None when never heard."""
@@ -104,7 +109,7 @@ class TableAccess(Generic[R]):
 
     def put(self, key: str, row: R) -> None:
         """Inserts or replaces. Raises ``Rejected('misdirected')`` when another node owns the row."""
-        before = self._get(key)
+        before = self._cache.images.get(key) or self._get(key)
         state = self._state
         if before is None:
             state.check_key(self._table, key)
