@@ -304,7 +304,7 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
         state.tick_size = header.sequence + 1
     elif SOURCES.name in changes and header.type not in ("kernel.genesis", ROTATION_EVENT):
         raise Breach("foreign_row", "only genesis and key rotation change a source's row")
-    invariants = engine.registry.invariants_of(tuple(header.schema.items()), tuple(changes))
+    invariants = engine.registry.checks(header.schema, tuple(changes))
     if invariants:
         causes = engine.recorder.cause_rows(header.cause or ())
         change = Change(source, header.type, header.actor or "", item.time_us, changes, causes, header.evidence)

@@ -26,9 +26,12 @@ _KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
-@lru_cache(maxsize=16_384)
-def valid_key(key: str) -> bool:
+def valid_new_key(key: str) -> bool:
+    """The same as ``valid_key`` for a key that was hardly asked about before: nothing is remembered."""
     return len(key) <= KEY_BYTES_MAX and _KEY.fullmatch(key) is not None
+
+
+valid_key = lru_cache(maxsize=16_384)(valid_new_key)
 
 
 def source_id(text: str) -> SourceId:

@@ -89,10 +89,11 @@ class Recorder:
                 section.append((name, key, doc))
         entry = None
         if changes:
-            schema, invariants = self._registry.judged(tuple(changes))
+            tables = tuple(changes)
+            schema = self._registry.schema_of_tables(tables)
             causes = tuple([self._cause(*cause) for cause in self._state.causes])
             change = Change(self._source, event, submission.actor, time_us, changes, self.cause_rows(causes))
-            for invariant in invariants:
+            for invariant in self._registry.checks(schema, tables):
                 problem = invariant.check(change)
                 if problem is not None:
                     self._alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")

@@ -1,6 +1,6 @@
 """What is installed, looked up by name: built once at start from the modules' declarations, and constant after."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -62,8 +62,8 @@ class Registry:
                 self.commands[command.type] = command
                 self.events[command.event] = command
         self._schemas: dict[frozenset[str], dict[str, int]] = {}
-        self._judged: dict[tuple[str, ...], tuple[dict[str, int], tuple[Invariant, ...]]] = {}
-        self.invariants_of = lru_cache(maxsize=_KINDS_MAX)(self._invariants_of)
+        self._schemas_of_tables: dict[tuple[str, ...], dict[str, int]] = {}
+        self._checks = lru_cache(maxsize=_KINDS_MAX)(self._invariants_of)
 
     def schema(self, modules: frozenset[str]) -> dict[str, int]:
         """module -> version, for an entry that touches these modules' tables."""
@@ -72,16 +72,20 @@ class Registry:
             found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
         return found
 
-    def judged(self, tables: tuple[str, ...]) -> tuple[dict[str, int], tuple[Invariant, ...]]:
-        """The schema of an entry of ours that changes these tables, and the invariants by which it is judged."""
-        found = self._judged.get(tables)
+    def schema_of_tables(self, tables: tuple[str, ...]) -> dict[str, int]:
+        """module -> version, for an entry of ours that changes these tables."""
+        found = self._schemas_of_tables.get(tables)
         if found is None:
-            schema = self.schema(frozenset(self.tables[name].module for name in tables))
-            found = self._judged[tables] = (schema, self._invariants_of(tuple(schema.items()), tables))
+            found = self._schemas_of_tables[tables] = self.schema(
+                frozenset(self.tables[name].module for name in tables)
+            )
         return found
 
+    def checks(self, schema: Mapping[str, int], tables: tuple[str, ...]) -> tuple[Invariant, ...]:
+        """The invariants by which an entry of this schema is judged that changes these tables."""
+        return self._checks(tuple(schema.items()), tables)
+
     def _invariants_of(self, schema: tuple[tuple[str, int], ...], tables: tuple[str, ...]) -> tuple[Invariant, ...]:
-        """Those by which an entry is judged that names these versions of modules and changes these tables."""
         changed = set(tables)
         return tuple(
             invariant

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.errors import Missing, Rejected
-from jilnode.kernel.names import valid_key
+from jilnode.kernel.names import valid_new_key
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.rows import Image, Local, Owned
 from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
@@ -66,7 +66,7 @@ def key_fits(
     table: Table[Any], key: str, source: str, parent_image: Callable[[Table[Any], str], Image | None]
 ) -> str | None:
     """Why ``source`` may not insert ``key`` into ``table``, or None when it may."""
-    if not valid_key(key):
+    if not valid_new_key(key):
         return "not a valid key"
     rule = table.key
     if table.local:

@@ -29,9 +29,8 @@ def format_amount(minor: int, scale: int) -> str:
     """The decimal string with exactly ``scale`` decimals."""
     if not scale:
         return str(minor)
-    sign = "-" if minor < 0 else ""
-    digits = str(abs(minor)).rjust(scale + 1, "0")
-    return f"{sign}{digits[:-scale]}.{digits[-scale:]}"
+    digits = str(minor).zfill(scale + (1 if minor >= 0 else 2))
+    return f"{digits[:-scale]}.{digits[-scale:]}"
 
 
 def fee_of(amount: int, tiers: tuple[tuple[int, int], ...]) -> int:

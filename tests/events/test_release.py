@@ -20,7 +20,7 @@ async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
     one, two = await fleet.join(ONE, TWO)
     await one.node.run(Fill("a", 5))
     await eventually(lambda: converged(one.node, two.node))
-    two.node.engine.registry.checks = lambda schema: (Invariant("wrong", range(1, 9), lambda change: "no"),)
+    two.node.engine.registry.checks = lambda schema, tables: (Invariant("wrong", range(1, 9), lambda change: "no"),)
     await one.node.run(Fill("a", 1))
     await eventually(lambda: two.node.engine.sources[ONE].status == "suspended")
     for _ in range(5):

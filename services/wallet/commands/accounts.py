@@ -1,5 +1,7 @@
 """Assets and accounts: who they belong to, and whether they may be used."""
 
+from functools import lru_cache
+
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.kernel.system import SOURCES
@@ -43,17 +45,24 @@ def asset_of(state: State, asset: str, field: str = "/asset") -> Asset:
 
 def account_of(state: State, reference: str, field: str) -> tuple[str, Account]:
     """(key, row) of an account id (``ch-zug-01~0-…`` or with a slash) or a handle (``kestrel@ch-zug-01``)."""
-    name, at, node = reference.partition("@")
-    key = f"{node}/{name}" if at else reference.replace("~", "/")
-    if not valid_key(key):
-        raise Rejected("unknown_account", f"no account {reference!r} is known here", field=field)
-    if at:
-        handle = state[HANDLES].get(key)
+    key, handle_key = _named(reference)
+    if handle_key:
+        handle = state[HANDLES].get(handle_key)
         key = "" if handle is None else handle.account
     row = state[ACCOUNTS].get(key) if key else None
     if row is None:
         raise Rejected("unknown_account", f"no account {reference!r} is known here", field=field)
     return key, row
+
+
+@lru_cache(maxsize=16_384)
+def _named(reference: str) -> tuple[str, str]:
+    """The account's key, or its handle's; neither of what can be no account."""
+    name, at, node = reference.partition("@")
+    key = f"{node}/{name}" if at else reference.replace("~", "/")
+    if not valid_key(key):
+        return "", ""
+    return ("", key) if at else (key, "")
 
 
 def check_owner(context: Context, account: Account, field: str) -> None:

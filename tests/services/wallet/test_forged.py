@@ -419,7 +419,7 @@ async def test_money_can_t_be_claimed(name):
 async def plant(made: Bank, planted: list) -> None:
     """The honest node wrote these rows, honestly or not: the rogue sees them."""
     engine = made.home.engine
-    checks, engine.registry.checks = engine.registry.checks, lambda schema: ()
+    checks, engine.registry.checks = engine.registry.checks, lambda schema, tables: ()
     commands = engine.registry.commands
     commands[Forge] = ROGUE_MODULE.commands[-1]
     await made.home.run(Forge(tuple(planted)))
