@@ -126,9 +126,7 @@ def _cross(state: State, context: Context, command: Cross) -> None:
         status = "open" if left else "filled"
         state[ORDERS].put(
             key,
-            Order(
-                maker.account, _MARKET, "sell", maker.price, maker.priority, left, maker.client_id, 0, status
-            ),
+            Order(maker.account, _MARKET, "sell", maker.price, maker.priority, left, maker.client_id, 0, status),
         )
         _hold(state, maker.account, -amount)
         trade = Trade(_MARKET, key, maker.price, amount, context.time_us)

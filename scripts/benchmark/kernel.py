@@ -5,7 +5,6 @@ measured in batches of their own, so that measuring them does not weigh on the s
 """
 
 import gc
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
