@@ -118,7 +118,7 @@ def _cross(state: State, context: Context, command: Cross) -> None:
         best.append(key)
         if len(best) == FILLS:
             break
-    for number, key in enumerate(best):
+    for key in best:
         maker = state[ORDERS].get(key)
         assert maker is not None
         amount = min(maker.left, 1 + command.number % 400)

@@ -23,7 +23,7 @@ def main() -> int:
         prog="scripts/bench",
         description=__doc__,
         epilog="kernel: a command in this process, by stage; wallet: transfers over HTTP; replica: entries followed;"
-        " latency: from a commit here to its visibility there, through Kafka; accounts: a million of them (ten minutes).",
+        " latency: from a commit here to its visibility there, through Kafka; accounts: a million of them (10 min).",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="one object a row")
