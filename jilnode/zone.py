@@ -5,6 +5,7 @@ or an exception in a rule means that the action is refused and the refusal recor
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Protocol
 
@@ -46,11 +47,15 @@ class ZoneBoard:
 
     def __init__(self, home: str, zones: Sequence[Zone], *, development: bool) -> None:
         self.home = home
+        self._asked = lru_cache(maxsize=1024)(self._zones_asked)
         self._zones = {zone.code: zone for zone in zones if development or zone.code != DEVELOPMENT_ZONE}
+
+    def _zones_asked(self, parties: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.home, *parties)))
 
     def review(self, action: Action, time_us: int) -> Verdict:
         records: list[bytes] = []
-        for code in dict.fromkeys((self.home, *action.zones)):
+        for code in self._asked(action.zones):
             zone = self._zones.get(code)
             if zone is None:
                 return Verdict(False, "zone_unavailable", f"no rules for zone {code} on this node")

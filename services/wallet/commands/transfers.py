@@ -1,5 +1,7 @@
 """Transfers: direct, in linked sets, in batches; issues and burns. Double entry, immutable once posted."""
 
+from functools import lru_cache
+
 from jilnode.kernel.state import Context, State
 from jilnode.limits import BATCH_CHUNK_ITEMS, LINKED_MAX
 from jilnode.module import Action, Rejected
@@ -81,12 +83,17 @@ def check_parties(debit_key: str, credit_key: str, credit_row: Account, referenc
 def review_transfer(state: State, context: Context, command: PostTransfer) -> Action:
     _, debit_row = account_of(state, command.debit, "/debit")
     _, credit_row = account_of(state, command.credit, "/credit")
-    zones = tuple(zone for zone in (debit_row.zone, credit_row.zone) if zone)
     return Action(
         "wallet.transfer",
-        zones,
+        _zones(debit_row.zone, credit_row.zone),
         {"debit": command.debit, "credit": command.credit, "asset": command.asset, "amount": command.amount},
     )
+
+
+@lru_cache(maxsize=1024)
+def _zones(*zones: str) -> tuple[str, ...]:
+    """Those that are named."""
+    return tuple(zone for zone in zones if zone)
 
 
 def review_many(state: State, context: Context, command: PostLinked | PostBatch) -> Action:
