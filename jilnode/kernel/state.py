@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.errors import Missing, Rejected
@@ -175,10 +175,13 @@ def misdirected(owner: str) -> Rejected:
     return Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
 
 
-class State:
-    """The tables as one command sees them, with the log that undoes it. One object serves all commands of a node."""
+class State(dict[Table[Any], TableAccess[Any]]):
+    """The tables as one command sees them, with the log that undoes it. One object serves all commands of a node.
 
-    __slots__ = ("_access", "causes", "epoch", "log", "sequence", "source", "tables")
+    A mapping, so that ``state[TABLE]``, which handlers ask all the time, is no call of Python's.
+    """
+
+    __slots__ = ("causes", "epoch", "log", "sequence", "source", "tables")
 
     def __init__(self, source: str, caches: Mapping[Table[Any], TableCache]) -> None:
         self.source = source
@@ -187,12 +190,11 @@ class State:
         self.tables = caches
         self.log: list[Change] = []
         self.causes: dict[tuple[str, int, int], None] = {}
-        self._access: dict[Table[Any], TableAccess[Any]] = {
-            table: TableAccess(self, cache) for table, cache in caches.items()
-        }
+        super().__init__({table: TableAccess(self, cache) for table, cache in caches.items()})
 
-    def __getitem__(self, table: Table[R]) -> TableAccess[R]:
-        return self._access[table]
+    if TYPE_CHECKING:
+
+        def __getitem__(self, table: Table[R]) -> TableAccess[R]: ...
 
     def check_key(self, table: Table[Any], key: str) -> None:
         reason = key_fits(table, key, self.source, self.image)
