@@ -159,12 +159,13 @@ class Engine:
             )
         spec = self.registry.commands[type(submission.command)]
         own = self.own
+        epoch, sequence = own.epoch, own.frontier.size
         state = self.state
-        state.begin(own.epoch, own.size)
+        state.begin(epoch, sequence)
         context = Context(
             self.source,
-            own.epoch,
-            own.size,
+            epoch,
+            sequence,
             time_us,
             submission.actor,
             submission.scopes,
@@ -234,8 +235,7 @@ class Engine:
     def keep_before(self, log: list[LoggedChange]) -> None:
         """What this command changed first in the batch: its committed image, for readers and for ``abandon``."""
         for cache, key, before in log:
-            if key not in cache.before:
-                cache.before[key] = before
+            cache.before.setdefault(key, before)
 
     # The kernel's own entries
 

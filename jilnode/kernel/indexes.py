@@ -20,6 +20,8 @@ __all__ = ("DeadlineQueue", "EqualityBuckets", "OrderedQueues", "Totals")
 LAST_KEY = "\U0010ffff"
 """Sorts after every key."""
 
+_NOTHING: tuple[Any, int] = (None, 0)
+
 
 class EqualityBuckets:
     """value -> keys."""
@@ -99,13 +101,13 @@ class Totals:
         self._summand = attrgetter(spec.group, spec.amount)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
-        was, amount_was = (None, 0) if old is None else self._summand(old)
-        now, amount = (None, 0) if new is None else self._summand(new)
-        if was == now:
-            self._add(now, amount - amount_was)
-        else:
+        was, amount_was = _NOTHING if old is None else self._summand(old)
+        now, amount = _NOTHING if new is None else self._summand(new)
+        if was != now:
             self._add(was, -amount_was)
             self._add(now, amount)
+        elif amount != amount_was:
+            self._add(now, amount - amount_was)
 
     def _add(self, group: Any, amount: int) -> None:
         if not amount:

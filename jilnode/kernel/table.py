@@ -127,16 +127,13 @@ class Table(Generic[R]):
     @cached_property
     def columns(self) -> Callable[[Any], tuple[Any, ...]]:
         """From a row to its searchable columns, in their order."""
-        return _getter(self.searchable)
+        if len(self.searchable) == 1:
+            only = attrgetter(*self.searchable)
+            return lambda row: (only(row),)
+        return attrgetter(*self.searchable) if self.searchable else lambda row: ()
 
     @cached_property
-    def settled_fields(self) -> Callable[[Any], tuple[Any, ...]]:
+    def settled_fields(self) -> Callable[[Any], Any]:
         """From a row to what its equality and deadline indexes rest on: most changes leave it as it is."""
-        return _getter(tuple(index.field for index in self.indexes if isinstance(index, EqualityIndex | DeadlineIndex)))
-
-
-def _getter(fields: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(fields) == 1:
-        only = attrgetter(*fields)
-        return lambda row: (only(row),)
-    return attrgetter(*fields) if fields else lambda row: ()
+        fields = [index.field for index in self.indexes if isinstance(index, EqualityIndex | DeadlineIndex)]
+        return attrgetter(*fields) if fields else lambda row: None
