@@ -118,5 +118,5 @@ class Missing(BaseException):
     """Something a handler asked for is not in memory. A ``BaseException``, so that no handler swallows it."""
 
     def __init__(self, want: object) -> None:
-        super().__init__(repr(want))
+        super().__init__(want)
         self.want = want
