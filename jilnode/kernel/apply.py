@@ -187,9 +187,12 @@ def _rows(entry: Entry, header: Header) -> list[RowRecord]:
             rows = decode_section(data)
         except (msgspec.MsgspecError, ValueError, Rejected) as error:
             raise Breach("bad_section", f"section {name}: {error}") from None
-        if len(rows) > 1 and any(rows[i][:2] >= rows[i + 1][:2] for i in range(len(rows) - 1)):
-            raise Breach("bad_section", f"section {name} is not sorted by table and key")
-        found += [(name, *row) for row in rows]
+        before = ("", "")
+        for table, key, doc in rows:
+            if (table, key) <= before:
+                raise Breach("bad_section", f"section {name} is not sorted by table and key")
+            before = (table, key)
+            found.append((name, table, key, doc))
     return found
 
 

@@ -121,6 +121,19 @@ class _Section(msgspec.Struct, frozen=True, gc=False):
     data: list[_RowRecord]
 
 
+class _Command(msgspec.Struct, frozen=True, gc=False):
+    key_hash: str
+
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """What of a header says where its entry belongs."""
+
+    source_id: str
+    epoch: int
+    sequence: int
+    command: _Command | None = None
+
+
 class _Record(msgspec.Struct, frozen=True, gc=False):
     header: msgspec.Raw
     sections: dict[str, msgspec.Raw]
@@ -128,6 +141,7 @@ class _Record(msgspec.Struct, frozen=True, gc=False):
 
 _header_encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
+_place_decoder = msgspec.json.Decoder(_Place)
 _section_decoder = msgspec.json.Decoder(_Section)
 _record_decoder = msgspec.json.Decoder(_Record)
 _section_digest = sha256(b"jil/section/v1\x00")
@@ -179,15 +193,15 @@ def encode_record(entry: Entry) -> bytes:
 def decode_record(value: bytes) -> Entry:
     """Slices the header's and the sections' exact bytes out of a bus value. Raises ``msgspec.MsgspecError``."""
     record = _record_decoder.decode(value)
-    header_bytes = bytes(record.header)
-    header = decode_header(header_bytes)
+    header = bytes(record.header)
+    place = _place_decoder.decode(header)
     return Entry(
-        source=header.source_id,
-        epoch=header.epoch,
-        sequence=header.sequence,
-        header=header_bytes,
+        source=place.source_id,
+        epoch=place.epoch,
+        sequence=place.sequence,
+        header=header,
         sections={name: bytes(section) for name, section in record.sections.items()},
-        key_hash=bytes.fromhex(header.command.key_hash) if header.command is not None else None,
+        key_hash=bytes.fromhex(place.command.key_hash) if place.command is not None else None,
     )
 
 
