@@ -24,18 +24,24 @@ from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.system_clock import SystemClock, SystemEntropy
 from jilnode.zone import ZoneBoard
-from scripts.benchmark import book
 from scripts.benchmark.rows import Row, row
+from services.dex.intents import CreateMarket, PlaceOrder
+from services.dex.module import MODULE as DEX
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE as WALLET
 
 __all__ = ("measure",)
 
 SOURCE = "bench-01"
-ASSET = f"CHFX@{SOURCE}"
+ASSET, BASE = f"CHFX@{SOURCE}", f"GOLD@{SOURCE}"
+MARKET = f"GOLD-CHFX@{SOURCE}"
 ACCOUNTS = 1_000
 BATCH = 64
-SCOPES = frozenset(("wallet:operate", "wallet:issue", "wallet:transfer"))
+WARM = 20
+"""Batches before measuring: each account's rows have been asked for by then."""
+FILLS = 1
+"""Resting orders that one crossing order takes."""
+SCOPES = frozenset(("wallet:operate", "wallet:issue", "wallet:transfer", "dex:operate", "dex:trade"))
 PARTS = ("review", "handler", "invariants", "record", "reply", "digest")
 """Measured by putting a clock around each. ``record`` holds the invariants, sealing holds ``digest``."""
 
@@ -44,7 +50,7 @@ class _Node:
     """An engine whose commits are always durable."""
 
     def __init__(self, *, timed: bool) -> None:
-        registry = Registry([WALLET, book.MODULE])
+        registry = Registry([WALLET, DEX])
         self.spent = dict.fromkeys(PARTS, 0.0)
         if timed:
             self._watch(registry)
@@ -65,10 +71,13 @@ class _Node:
             digests.fold = self._timed("digest", digests.fold)  # type: ignore[method-assign]
         self.engine.genesis(self.engine.now_us())
         self._commit()
-        self.run([CreateAsset("CHFX", 2)])
-        self.accounts = [answer.reply.id for answer in self.run([CreateAccount()] * ACCOUNTS)]
-        self.run([Issue(ASSET, account, "1000000.00") for account in self.accounts])
-        self.run([book.Rest(number) for number in range(10_000)])
+        self.run([CreateAsset("CHFX", 4), CreateAsset("GOLD", 4)])
+        owners = [CreateAccount(subject=f"owner-{number}") for number in range(ACCOUNTS)]
+        self.accounts = [answer.reply.id for answer in self.run(owners)]
+        for asset in (ASSET, BASE):
+            self.run([Issue(asset, account, "1000000000.00") for account in self.accounts])
+        wide = (1 << 40, 1 << 41, 1 << 42)
+        self.run([CreateMarket(BASE, ASSET, "0.01", "0.01", band_bps=10_000, states_bps=wide)])
 
     def _watch(self, registry: Registry) -> None:
         for type_, spec in registry.commands.items():
@@ -143,9 +152,16 @@ def _transfers(accounts: list[str]) -> Iterator[Submission]:
         yield _keyed(command, number)
 
 
-def _orders(make: Callable[[int], msgspec.Struct]) -> Iterator[Submission]:
+def _resting(accounts: list[str]) -> Iterator[Submission]:
     for number in count():
-        yield _keyed(make(number * 7), number)
+        price = f"{100 + number * 7 % 50}.00"
+        yield _keyed(PlaceOrder(MARKET, accounts[number * 7 % ACCOUNTS], "sell", "0.01", price), number)
+
+
+def _crossing(accounts: list[str]) -> Iterator[Submission]:
+    for number in count():
+        quantity = f"0.{FILLS:02d}"
+        yield _keyed(PlaceOrder(MARKET, accounts[(number * 7 + 3) % ACCOUNTS], "buy", quantity, "200.00"), number)
 
 
 def _keyed(command: msgspec.Struct, number: int) -> Submission:
@@ -154,27 +170,28 @@ def _keyed(command: msgspec.Struct, number: int) -> Submission:
 
 
 def measure(quick: bool) -> list[Row]:
-    batches = 150 if quick else 600
+    batches = 100 if quick else 600
     whole, timed = _Node(timed=False), _Node(timed=True)
-    rows: list[Row] = []
-    makers: dict[str, Callable[[], Iterator[Submission]]] = {
-        "transfer": lambda: _transfers(whole.accounts),
-        "resting": lambda: _orders(book.Rest),
-        "crossing": lambda: _orders(book.Cross),
-    }
+    kinds = {"transfer": _transfers, "resting": _resting, "crossing": _crossing}
+    calls = {name: (make(whole.accounts), make(whole.accounts)) for name, make in kinds.items()}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in kinds}
     gc.collect()
     gc.freeze()
-    for name, make in makers.items():
-        found: dict[str, list[float]] = {}
-        commands, watched = make(), make()
-        for _ in range(batches):
-            decide, seal, confirm = whole.batch([next(commands) for _ in range(BATCH)])
+    for number in range(WARM + batches):
+        # Orders rest in as many batches as are needed for those that take them.
+        for name in ("transfer", *["resting"] * FILLS, "crossing"):
+            commands, watched = ([next(source) for _ in range(BATCH)] for source in calls[name])
+            decide, seal, confirm = whole.batch(commands)
             before = dict(timed.spent)
-            timed.batch([next(watched) for _ in range(BATCH)])
+            timed.batch(watched)
             parts = {part: timed.spent[part] - before[part] for part in PARTS}
             parts["record"] -= parts["invariants"]
             stages = {"total": decide + seal + confirm, "decide": decide, "seal": seal, "confirm": confirm}
-            for stage, seconds in {**stages, **parts}.items():
-                found.setdefault(stage, []).append(seconds / BATCH * 1e6)
-        rows += [row(f"kernel.{name}.{stage}", values, "us") for stage, values in found.items()]
-    return rows
+            if number >= WARM:
+                for stage, seconds in {**stages, **parts}.items():
+                    found[name].setdefault(stage, []).append(seconds / BATCH * 1e6)
+    return [
+        row(f"kernel.{name}.{stage}", values, "us")
+        for name, stages in found.items()
+        for stage, values in stages.items()
+    ]
