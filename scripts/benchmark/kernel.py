@@ -93,7 +93,7 @@ class _Node:
             )
 
     def _timed(self, part: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        spent, clock = self.spent, time.perf_counter
+        spent, clock = self.spent, time.process_time
 
         def timed(*arguments: Any, **named: Any) -> Any:
             began = clock()
