@@ -29,8 +29,7 @@ from services.wallet.rows import (
     share_key,
 )
 
-__all__ = ("INVARIANTS",)
-
+__all__ = ("INVARIANTS", "SCALE_MAX")
 
 SCALE_MAX = 9
 _RESOLVES = frozenset([PENDING.name])
@@ -132,7 +131,7 @@ def _supplied(change: Change, supply: dict[str, int]) -> str | None:
 
 def _reserved(change: Change) -> str | None:
     """What is held changes by what is reserved and resolved; a pending transfer resolves once, to no more than it
-    reserved. What another module reserves pays what it says it paid, and stays of one balance."""
+    reserved. What another module reserves takes back nothing that it paid, and stays of one balance."""
     held: dict[str, int] = {}
     for key, before, after in change.rows(SHARES):
         difference = after.held - (0 if before is None else before.held)

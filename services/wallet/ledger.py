@@ -11,7 +11,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.commands.fees import charge
 from services.wallet.commands.holds import spendable
-from services.wallet.commands.limits import check_limits, uncount
+from services.wallet.commands.limits import check_limits, counter_of, uncount
 from services.wallet.commands.shares import Purpose, changed, check_debit, moved, short
 from services.wallet.commands.supply import change_supply
 from services.wallet.rows import RESERVATIONS, SHARES, TRANSFERS, Account, Counted, Reservation, Share, Transfer
@@ -114,6 +114,9 @@ class Ledger:
 
     def write(self) -> None:
         state, context = self._state, self._context
+        ended = [held for held in self._held.values() if held.counted is not None and not held.amount]
+        if ended:
+            state.need([counter_of(context, f"{held.account}/{held.asset}") for held in ended])
         for asset, fee in self._fees.items():
             charge(state, context, asset, fee)
         reservations = state[RESERVATIONS]
@@ -133,10 +136,7 @@ class Ledger:
         for balance, (available, in_hold) in self._changes.items():
             if available or in_hold:
                 key = f"{balance}/{context.source}"
-                share = shares.get(key)
-                if share is None:
-                    account, _, asset = balance.rpartition("/")
-                    share = Share(account, asset)
+                share = shares.get(key) or Share(*_parts(balance))
                 shares.put(key, moved(context, share, available, in_hold))
 
     def _take(self, balance: str, amount: int, limited: int, purpose: Purpose) -> Counted | None:
@@ -147,8 +147,8 @@ class Ledger:
         change = self._change(balance)
         gained = change[_AVAILABLE]
         if (0 if share is None else share.available) + gained < amount:
-            if share is not None and gained:
-                share = changed(share, available=gained)
+            if gained:
+                share = changed(share or Share(*_parts(balance)), available=gained)
             raise short(state, context, balance, share, amount, purpose)
         change[_AVAILABLE] = gained - amount
         return counted
@@ -175,3 +175,8 @@ class Ledger:
 
     def _insert(self, transfer: Transfer) -> None:
         self._state[TRANSFERS].insert(self._context.new_key(), transfer)
+
+
+def _parts(balance: str) -> tuple[str, str]:
+    account, _, asset = balance.rpartition("/")
+    return account, asset

@@ -1,14 +1,16 @@
 """Limits: counted at the account's home; what is granted away counts there too, and bounds the node it went to."""
 
+from typing import Any
+
 from jilnode.kernel.state import Context, State
-from jilnode.module import Rejected
+from jilnode.module import Rejected, Table
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
 from services.wallet.commands.shares import Purpose, ask
 from services.wallet.intents import SetLimit
 from services.wallet.rows import LIMITS, USAGE, VISITS, Counted, Limit, Usage, Visit, home_of, share_key
 
-__all__ = ("DAY_US", "check_limits", "give_back", "set_limit", "take_allowance", "uncount")
+__all__ = ("DAY_US", "check_limits", "counter_of", "give_back", "set_limit", "take_allowance", "uncount")
 
 DAY_US = 86_400_000_000
 WINDOW_S_MAX = 31 * 86_400
@@ -52,6 +54,13 @@ def check_limits(state: State, context: Context, balance: str, amount: int, purp
         raise Rejected("limit_count", "more transfers than this account may make in this window", field="/amount")
     _count(state, balance, usage, amount, 1)
     return Counted(amount, 1, usage.day, usage.month, usage.window)
+
+
+def counter_of(context: Context, balance: str) -> tuple[Table[Any], str]:
+    """The row in which this node counts what limits bound."""
+    if home_of(balance) == context.source:
+        return USAGE, balance
+    return VISITS, share_key(balance, context.source)
 
 
 def uncount(state: State, context: Context, balance: str, counted: Counted, amount: int) -> None:
