@@ -5,15 +5,16 @@ Price-time priority: makers come best price first, then who came first; a fill i
 touches at most ``MAKERS_MAX`` makers; what is left of a taker that would need more is cancelled.
 
 Self-trade prevention is by beneficial owner (``Order.group``), and the taker decides what ends: itself, the maker,
-both, or as much of both as the smaller has. An account never trades with itself, whatever it chose.
+both, or as much of both as the smaller has. An account never trades with itself, whatever it chose, and whoever its
+orders' owners were when they came. A maker that may not trade now is no maker: it ends when it is met.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from services.dex.rows import BUY, Order
 
-__all__ = ("MAKERS_MAX", "PREVENTIONS", "Fill", "Match", "Prevented", "match")
+__all__ = ("MAKERS_MAX", "PREVENTIONS", "Fill", "Match", "Prevented", "Unfit", "match")
 
 MAKERS_MAX = 100
 PREVENTIONS = ("none", "taker", "maker", "both", "decrement")
@@ -34,6 +35,14 @@ class Prevented(NamedTuple):
     cancelled: bool
 
 
+class Unfit(NamedTuple):
+    """A maker that was met and may not trade; ``code`` says why."""
+
+    key: str
+    maker: Order
+    code: str
+
+
 class Match(NamedTuple):
     """``remaining`` is what nobody took. ``prevented`` is how much of the taker was. ``reason`` is why the rest must
     not rest: ``self_trade``, ``fill_limit``; empty when it may."""
@@ -43,26 +52,42 @@ class Match(NamedTuple):
     remaining: int
     prevented: int
     reason: str
+    unfit: list[Unfit]
 
     @property
     def filled(self) -> int:
         return sum(fill.quantity for fill in self.fills)
 
 
-def match(taker: Order, makers: Iterable[tuple[str, Order]], makers_max: int = MAKERS_MAX) -> Match:
-    """``makers``: (key, order) of the other side, best first; read no further than needed."""
+def _fit(maker: Order) -> str:
+    return ""
+
+
+def match(
+    taker: Order,
+    makers: Iterable[tuple[str, Order]],
+    makers_max: int = MAKERS_MAX,
+    unfit: Callable[[Order], str] = _fit,
+) -> Match:
+    """``makers``: (key, order) of the other side, best first; read no further than needed. ``unfit(maker)``: the code
+    of why it may not trade now, or empty. At most ``makers_max`` are touched."""
     fills: list[Fill] = []
     met: list[Prevented] = []
+    ended: list[Unfit] = []
     remaining, prevented, reason = taker.remaining, 0, ""
     buys, price, group, account = taker.side == BUY, taker.price, taker.group, taker.account
     prevention = taker.prevention
     for key, maker in makers:
-        if not remaining or (maker.price > price if buys else maker.price < price):
+        if maker.price > price if buys else maker.price < price:
             break
-        if len(fills) + len(met) >= makers_max:
+        if len(fills) + len(met) + len(ended) >= makers_max:
             reason = "fill_limit"
             break
-        if maker.group != group or (prevention == "none" and maker.account != account):
+        code = unfit(maker)
+        if code:
+            ended.append(Unfit(key, maker, code))
+            continue
+        if maker.account != account and (maker.group != group or prevention == "none"):
             quantity = min(remaining, maker.remaining)
             fills.append(Fill(key, maker, quantity))
             remaining -= quantity
@@ -77,4 +102,6 @@ def match(taker: Order, makers: Iterable[tuple[str, Order]], makers_max: int = M
             if prevention != "maker":
                 reason = "self_trade"
                 break
-    return Match(fills, met, remaining, prevented, reason)
+        if not remaining:
+            break
+    return Match(fills, met, remaining, prevented, reason, ended)

@@ -5,7 +5,20 @@ from jilnode.module import Rejected
 from services.dex.rows import BUY, Market
 from services.wallet.amounts import BASIS_POINTS, parse_amount
 
-__all__ = ("check_quantity", "fee_on", "given", "is_exact", "notional", "parse_price", "saturated")
+__all__ = (
+    "PRICE_SCALE_MAX",
+    "check_quantity",
+    "fee_on",
+    "given",
+    "is_exact",
+    "notional",
+    "parse_price",
+    "saturated",
+    "worth",
+)
+
+
+PRICE_SCALE_MAX = 9
 
 
 def is_exact(market: Market) -> bool:
@@ -16,7 +29,13 @@ def is_exact(market: Market) -> bool:
 
 def notional(market: Market, price: int, quantity: int) -> int:
     """Minor units of the quote asset for ``quantity`` (minor units of the base) at ``price``."""
-    return price * quantity * int(10**market.quote_scale) // int(10 ** (market.price_scale + market.base_scale))
+    return worth((market.price_scale, market.base_scale, market.quote_scale), price, quantity)
+
+
+def worth(scales: tuple[int, int, int], price: int, quantity: int) -> int:
+    """The same, of the decimals of a price, of the base and of the quote asset."""
+    price_scale, base_scale, quote_scale = scales
+    return price * quantity * int(10**quote_scale) // int(10 ** (price_scale + base_scale))
 
 
 def given(market: Market, side: str, price: int, quantity: int) -> int:

@@ -38,6 +38,7 @@ __all__ = (
     "Order",
     "Sweep",
     "Trade",
+    "name_of",
 )
 
 BUY, SELL = "buy", "sell"
@@ -88,6 +89,8 @@ class Book(Owned, frozen=True):
     count: int = 0
     ranges: tuple[tuple[int, int, int], ...] = ()
     due_us: int = 0
+    assets: tuple[str, str] = ("", "")
+    """(base, quote), so that a replica can tell from an event alone what orders hold and trades pay."""
 
 
 class Order(Owned, frozen=True):
@@ -95,7 +98,8 @@ class Order(Owned, frozen=True):
     filled + cancelled + prevented + remaining. ``price`` is the limit, of a stop order without one the price that
     protects it. ``stop`` is the price that wakes it, 0 once it is in the book. ``priority`` is its place among
     orders of one price: the book's sequence when it came. ``turnover`` is the quote that its fills moved; ``given``
-    what it paid as maker, of which its fee is the ceiling of ``maker_bps``."""
+    what it paid as maker, of which its fee is the ceiling of ``maker_bps``; ``taker_bps`` is the fee of what a stop
+    order takes when it wakes."""
 
     market: str
     account: str
@@ -119,11 +123,12 @@ class Order(Owned, frozen=True):
     given: int = 0
     maker_bps: int = 0
     quoting: bool = False
+    taker_bps: int = 0
 
     @property
     def named(self) -> str | None:
-        """What its owner calls it; unique among the open orders of an account."""
-        return f"{self.account} {self.client_id}" if self.client_id else None
+        """What its owner calls it; unique among the open orders of an account at one node."""
+        return name_of(self.market, self.account, self.client_id) if self.client_id else None
 
     @property
     def quoted(self) -> str | None:
@@ -211,6 +216,12 @@ class Batch(Owned, frozen=True):
     orders: int
     withdrawn: int = 0
     refused: tuple[tuple[int, str, str, str], ...] = ()
+
+
+def name_of(market: str, account: str, client_id: str) -> str:
+    """Under which an order is found by its client's id, at the node of its market: what is open elsewhere takes no name
+    here."""
+    return f"{market.partition('/')[0]} {account} {client_id}"
 
 
 def _side(key: str, order: Order) -> tuple[str, str] | None:

@@ -1,14 +1,15 @@
 """One command's work: on a floor with a desk for each market that it touches. At a desk orders are placed and ended and
 fills are paid; the book's row is written once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from jilnode.kernel.state import Context, State
+from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
-from services.dex.commands.watch import first_of, look
+from services.dex.commands.watch import after, first_of, look
 from services.dex.matching import MAKERS_MAX, Match, match
 from services.dex.prices import fee_on, given, saturated
 from services.dex.rows import (
@@ -39,10 +40,10 @@ def rest_cost(market: Market, order: Order) -> int:
 
 
 def hold_of(market: Market, order: Order) -> int:
-    """What an order that waits for its stop holds: enough for whatever becomes of it. Taken in one part and resting in
-    another, its two fees are rounded apart."""
+    """What an order that waits for its stop holds: enough for whatever becomes of it, at the fees with which it came.
+    Taken in one part and resting in another, its two fees are rounded apart."""
     most = given(market, order.side, order.price, order.remaining)
-    return most + fee_on(most, max(market.taker_bps, order.maker_bps)) + 1
+    return most + fee_on(most, max(order.taker_bps, order.maker_bps)) + 1
 
 
 class Floor:
@@ -90,6 +91,13 @@ class Desk:
         self._prices: list[tuple[int, int, int]] = []
         """(price, quantity, turnover) of each trade."""
 
+    @property
+    def now(self) -> Book:
+        """The market as it is after what this command has traded so far: a batch's next order is judged by that."""
+        if not self._prices:
+            return self.book
+        return after(self.context.time_us, self.market, self.book, self._prices)
+
     # What comes
 
     def place(self) -> int:
@@ -112,18 +120,17 @@ class Desk:
         once it is matched, and is set aside then. ``takes``: it may; ``whole``: all of it or nothing; ``waited``: it
         was a row before, for its stop. Raises ``Rejected`` (``would_take``, ``not_filled_whole``, and what the
         ledger raises); nothing is changed then."""
-        unfit: list[tuple[str, Order, str]] = []
         floor = self._floor
         if self._meets(order):
-            found = match(order, self._makers(order, unfit), floor.makers_left)
+            found = match(order, self._makers(order), floor.makers_left, self.unfit)
         else:
-            found = Match([], [], order.remaining, 0, "")
+            found = Match([], [], order.remaining, 0, "", [])
         if found.fills and not takes:
             raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
         if whole and found.filled < order.remaining:
             raise Rejected("not_filled_whole", "the book can't fill all of it in one command", field="/quantity")
-        reason = found.reason or ("fill_limit" if len(unfit) == MAKERS_MAX else "")
         market, side = self.market, order.side
+        taker_bps = order.taker_bps if waited else market.taker_bps
         paid = sum(given(market, side, fill.maker.price, fill.quantity) for fill in found.fills)
         rest = order
         if found.fills or found.met:
@@ -136,17 +143,17 @@ class Desk:
                     order.turnover + sum(given(market, BUY, fill.maker.price, fill.quantity) for fill in found.fills)
                 ),
             )
-        stays = bool(rests and found.remaining and not reason)
-        cost = paid + fee_on(paid, market.taker_bps) + (rest_cost(market, rest) if stays else 0)
+        stays = bool(rests and found.remaining and not found.reason)
+        cost = paid + fee_on(paid, taker_bps) + (rest_cost(market, rest) if stays else 0)
         if waited:
             self.ledger.keep(key, cost)
         elif cost:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
             self.ledger.reserve(key, order.account, self.gives(side), cost, limited, _purpose(order))
-        floor.makers_left -= len(found.fills) + len(found.met)
-        self._pay(key, order, found)
-        for maker_key, maker, code in unfit:
-            self.end(maker_key, maker, code)
+        floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
+        self._pay(key, order, found, taker_bps)
+        for unfit in found.unfit:
+            self.end(unfit.key, unfit.maker, unfit.code)
         for met in found.met:
             if met.cancelled:
                 self.end(met.key, met.maker, "self_trade")
@@ -157,7 +164,7 @@ class Desk:
             return
         if waited:
             self.state[ORDERS].delete(key)
-        self._close(key, rest, reason or ("immediate_or_cancel" if found.remaining else _whole(rest)))
+        self._close(key, rest, found.reason or ("immediate_or_cancel" if found.remaining else _whole(rest)))
 
     def wait(self, key: str, order: Order) -> None:
         """A stop order waits outside the book, funded."""
@@ -193,6 +200,13 @@ class Desk:
             book = look(self.state, self.context.time_us, self.key, self.market, book, self._prices)
         self.state[BOOKS].put(self.key, msgspec.structs.replace(book, sequence=self.sequence))
 
+    def unfit(self, order: Order) -> str:
+        """Why an open order may not trade now; empty when it may. Its time may be over and the kernel's turn to say so
+        not yet come."""
+        if order.expires_us and order.expires_us <= self.context.time_us:
+            return "expired"
+        return may_pay(self.context, order.account, self.state[ACCOUNTS].get(order.account))
+
     def gives(self, side: str) -> str:
         return self.market.quote if side == BUY else self.market.base
 
@@ -202,35 +216,29 @@ class Desk:
         best = first_of(self.state, "book", self.key, SELL if taker.side == BUY else BUY)
         return best is not None and _crosses(taker, best[1])
 
-    def _makers(self, taker: Order, unfit: list[tuple[str, Order, str]]) -> Iterator[tuple[str, Order]]:
-        """The other side of the book, best first, but for those whose account may not pay now."""
-        orders, accounts = self.state[ORDERS], self.state[ACCOUNTS]
-        near = self._near(taker)
-        self.state.need(self._touched(taker, near))
-        for key in orders.ordered("book", (self.key, SELL if taker.side == BUY else BUY)):
-            order: Any = orders.get(key)
-            code = may_pay(self.context, order.account, accounts.get(order.account))
-            if not code:
-                yield key, order
-                continue
-            if len(unfit) == MAKERS_MAX or not _crosses(taker, order):
-                return
-            unfit.append((key, order, code))
-
-    def _near(self, taker: Order) -> list[tuple[str, Order]]:
-        """Those who would be met if all may pay."""
-        found: list[tuple[str, Order]] = []
+    def _makers(self, taker: Order) -> Iterator[tuple[str, Order]]:
+        """The other side of the book, best first, as far as it crosses. What they need comes into memory together: for
+        as many as fill the taker if all may trade, then for a hundred at a time."""
         orders = self.state[ORDERS]
+        keys = orders.ordered("book", (self.key, SELL if taker.side == BUY else BUY))
         wanted = taker.remaining
-        for key in orders.ordered("book", (self.key, SELL if taker.side == BUY else BUY)):
-            order: Any = orders.get(key)
-            if wanted <= 0 or len(found) == MAKERS_MAX or not _crosses(taker, order):
-                break
-            found.append((key, order))
-            wanted -= order.remaining
-        return found
+        while True:
+            found: list[tuple[str, Order]] = []
+            for key in keys:
+                order: Any = orders.get(key)
+                if not _crosses(taker, order):
+                    break
+                found.append((key, order))
+                wanted -= order.remaining
+                if wanted <= 0 or len(found) == MAKERS_MAX:
+                    break
+            if not found:
+                return
+            self.state.need(self._needed(taker, found))
+            yield from found
+            wanted = INT64_MAX
 
-    def _touched(self, taker: Order, makers: Iterable[tuple[str, Order]]) -> Iterator[tuple[Any, str]]:
+    def _needed(self, taker: Order, makers: list[tuple[str, Order]]) -> Iterator[tuple[Any, str]]:
         base, quote, source = self.market.base, self.market.quote, self.context.source
         for account in (taker.account, *[maker.account for _, maker in makers]):
             yield ACCOUNTS, account
@@ -241,7 +249,7 @@ class Desk:
             if not self.ledger.has(key):
                 yield RESERVATIONS, key
 
-    def _pay(self, key: str, order: Order, found: Match) -> None:
+    def _pay(self, key: str, order: Order, found: Match, taker_bps: int) -> None:
         """Pays each fill both ways, and writes its trade."""
         state, context, market, ledger = self.state, self.context, self.market, self.ledger
         taker_paid = 0
@@ -250,7 +258,7 @@ class Desk:
             maker, quantity, price = fill.maker, fill.quantity, fill.maker.price
             turnover = given(market, BUY, price, quantity)
             taker_gives, maker_gives = (turnover, quantity) if buys else (quantity, turnover)
-            taker_fee = fee_on(taker_paid + taker_gives, market.taker_bps) - fee_on(taker_paid, market.taker_bps)
+            taker_fee = fee_on(taker_paid + taker_gives, taker_bps) - fee_on(taker_paid, taker_bps)
             maker_fee = fee_on(maker.given + maker_gives, maker.maker_bps) - fee_on(maker.given, maker.maker_bps)
             taker_paid += taker_gives
             trade = context.new_key()

@@ -10,7 +10,7 @@ from services.dex.commands.desk import Floor
 from services.dex.commands.stops import wake
 from services.dex.commands.watch import woken
 from services.dex.intents import CreateMarket, ReviewMarket, SetGroup, SetMarket, SetMarketStatus
-from services.dex.prices import is_exact
+from services.dex.prices import PRICE_SCALE_MAX, is_exact
 from services.dex.rows import BOOKS, GROUPS, MARKETS, Book, Group, Market
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import FEES_NAME, account_of, asset_of, open_system_account
@@ -19,7 +19,6 @@ __all__ = ("create_market", "market_key", "market_of", "review_market", "set_gro
 
 BPS_MAX = 1000
 BAND_BPS_MAX = 10_000
-PRICE_SCALE_MAX = 9
 HALT_CHARS_MAX = 140
 KEY_PART_MAX = 64
 
@@ -77,7 +76,8 @@ def create_market(state: State, context: Context, command: CreateMarket) -> None
     if state[MARKETS].get(key) is not None:
         raise Rejected("market_exists", f"{symbol}@{context.source} is there already", status=409, field="/base")
     state[MARKETS].put(key, market)
-    state[BOOKS].put(key, Book((decimals, base.scale, quote.scale), since_us=context.time_us))
+    assets = (market.base, market.quote)
+    state[BOOKS].put(key, Book((decimals, base.scale, quote.scale), since_us=context.time_us, assets=assets))
     open_system_account(state, context, FEES_NAME)
 
 

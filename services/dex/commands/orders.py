@@ -1,6 +1,7 @@
 """Orders: placed, cancelled, lowered, replaced, expired."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
@@ -11,7 +12,7 @@ from services.dex.commands.markets import market_key, market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
-from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order
+from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order, name_of
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.shares import check_debit
@@ -41,6 +42,8 @@ OPEN_ORDERS_MAX = 10_000
 CLIENT_ID_CHARS_MAX = 36
 DAY_US = 86_400_000_000
 BASIS_POINTS = 10_000
+FIELDS: Mapping[str | None, str] = {"/amount": "/quantity", "/debit": "/account"}
+"""What the wallet calls what an order calls otherwise."""
 
 
 def place(state: State, context: Context, command: PlaceOrder) -> None:
@@ -51,17 +54,21 @@ def place(state: State, context: Context, command: PlaceOrder) -> None:
 
 def place_at(desk: Desk, key: str, command: PlaceOrder, *, quoting: bool = False) -> None:
     """Raises ``Rejected``, and has then changed nothing."""
-    order = _order(desk, command, quoting)
-    if order.stop:
-        desk.wait(key, order)
-        return
-    desk.enter(
-        key,
-        order,
-        takes=order.kind != "post_only",
-        rests=order.time_in_force in RESTING_TIMES,
-        whole=order.time_in_force == "fok",
-    )
+    try:
+        order = _order(desk, command, quoting)
+        if order.stop:
+            desk.wait(key, order)
+            return
+        desk.enter(
+            key,
+            order,
+            takes=order.kind != "post_only",
+            rests=order.time_in_force in RESTING_TIMES,
+            whole=order.time_in_force == "fok",
+        )
+    except Rejected as rejected:
+        rejected.field = FIELDS.get(rejected.field, rejected.field)
+        raise
 
 
 def cancel(state: State, context: Context, command: CancelOrder) -> None:
@@ -93,7 +100,8 @@ def replace(state: State, context: Context, command: ReplaceOrder) -> None:
     if command.mode not in MODES:
         raise Rejected("bad_mode", "a mode is stop_on_failure or allow_failure", field="/mode", status=400)
     floor = Floor(state, context)
-    key, market = market_of(state, context, command.order.market)
+    with _of_order():
+        key, market = market_of(state, context, command.order.market)
     desk = floor.desk(key, market)
     new = context.new_key()
     try:
@@ -104,11 +112,8 @@ def replace(state: State, context: Context, command: ReplaceOrder) -> None:
     except Rejected as rejected:
         if command.mode != "allow_failure" or rejected.code != "unknown_order":
             raise
-    try:
+    with _of_order():
         place_at(desk, new, command.order)
-    except Rejected as rejected:
-        rejected.field = f"/order{rejected.field or ''}"
-        raise
     floor.finish()
 
 
@@ -164,7 +169,19 @@ def review_order(state: State, context: Context, command: PlaceOrder) -> Action:
 
 
 def review_replacement(state: State, context: Context, command: ReplaceOrder) -> Action:
-    return review_order(state, context, command.order)
+    with _of_order():
+        return review_order(state, context, command.order)
+
+
+@contextmanager
+def _of_order() -> Iterator[None]:
+    """What is wrong with the new order is wrong below ``/order``."""
+    try:
+        yield
+    except Rejected as rejected:
+        if rejected.field is not None:
+            rejected.field = f"/order{rejected.field}"
+        raise
 
 
 def _at_one_desk(state: State, context: Context, order: Order, work: Callable[[Desk], None]) -> None:
@@ -177,7 +194,7 @@ def _at_one_desk(state: State, context: Context, order: Order, work: Callable[[D
 
 def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
     """The order as it comes to the book. Raises ``Rejected`` for whatever is wrong with it."""
-    state, context, market, book = desk.state, desk.context, desk.market, desk.book
+    state, context, market, book = desk.state, desk.context, desk.market, desk.now
     account, row = account_of(state, command.account, "/account")
     check_owner(context, row, "/account")
     check_debit(context, account, row)
@@ -185,19 +202,23 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
     _check_kind(command, time_in_force)
     _check_state(market, book, command.kind)
     quantity = check_quantity(market, command.quantity)
-    price = _price(market, book, command)
     stop = parse_price(market, command.stop, "/stop") if command.stop else 0
-    amount = notional(market, price, quantity)
-    if not max(market.min_notional, 1) <= amount <= INT64_MAX:
+    price = _price(market, book, command, stop)
+    # What need not name a price is worth what it is expected to cost.
+    expected = price if command.price else stop or book.last
+    if (
+        notional(market, expected, quantity) < market.min_notional
+        or notional(market, max(price, expected), quantity) > INT64_MAX
+    ):
         raise Rejected("bad_notional", "price times quantity is too little or too much", field="/quantity")
     expires_us = _expires_us(context, command, time_in_force)
     client_id = command.client_id
     if client_id:
         if len(client_id) > CLIENT_ID_CHARS_MAX or not valid_key(client_id) or "/" in client_id:
             raise Rejected("bad_client_id", "1 to 36 of A-Z a-z 0-9 . _ ~ @ : -", field="/client_id", status=400)
-        if state[ORDERS].count("by_name", f"{account} {client_id}"):
+        if state[ORDERS].count("by_name", name_of(desk.key, account, client_id)):
             raise Rejected("client_id_taken", "an open order has this name", status=409, field="/client_id")
-    if state[ORDERS].count("by_account", account) >= OPEN_ORDERS_MAX:
+    if _open_orders(state, context, account) >= OPEN_ORDERS_MAX:
         raise Rejected("too_many_orders", f"at most {OPEN_ORDERS_MAX} open orders", status=409, field="/account")
     return Order(
         desk.key,
@@ -217,7 +238,17 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
         client_id,
         maker_bps=market.maker_bps,
         quoting=quoting,
+        taker_bps=market.taker_bps if stop else 0,
     )
+
+
+def _open_orders(state: State, context: Context, account: str) -> int:
+    """At this node. Mostly what there is everywhere is few enough."""
+    orders = state[ORDERS]
+    count = orders.count("by_account", account)
+    if count < OPEN_ORDERS_MAX:
+        return count
+    return sum(orders.owner(key) == context.source for key in orders.keys("by_account", account))
 
 
 def _check_kind(command: PlaceOrder, time_in_force: str) -> None:
@@ -251,9 +282,8 @@ def _check_state(market: Market, book: Book, kind: str) -> None:
         )
 
 
-def _price(market: Market, book: Book, command: PlaceOrder) -> int:
+def _price(market: Market, book: Book, command: PlaceOrder, stop: int) -> int:
     """The limit; or, of an order that need not name one, the last price it may be filled at: the end of the band."""
-    stop = parse_price(market, command.stop, "/stop") if command.stop else 0
     if command.price:
         price = parse_price(market, command.price)
         if stop:
@@ -268,7 +298,7 @@ def _price(market: Market, book: Book, command: PlaceOrder) -> int:
         raise Rejected("no_reference", "nothing was traded yet: send the price that protects you", field="/price")
     band = reference * band_of(market, NORMAL if stop else state_of(market, book)) // BASIS_POINTS
     if command.side == BUY:
-        return (reference + band) // market.tick * market.tick
+        return min(reference + band, INT64_MAX) // market.tick * market.tick
     return max(market.tick, -((band - reference) // market.tick) * market.tick)
 
 

@@ -4,16 +4,14 @@ import msgspec
 
 from services.dex.commands.desk import Desk
 from services.dex.rows import Order
-from services.wallet.ledger import may_pay
-from services.wallet.rows import ACCOUNTS
 
 __all__ = ("wake",)
 
 
 def wake(desk: Desk, key: str, order: Order) -> None:
     """It becomes what it was meant to be: ``stop`` takes what is there within its price, ``stop_limit`` may rest. One
-    whose account may not pay any more ends."""
-    code = may_pay(desk.context, order.account, desk.state[ACCOUNTS].get(order.account))
+    that may not trade any more ends."""
+    code = desk.unfit(order)
     if code:
         desk.end(key, order, code)
         return

@@ -6,6 +6,7 @@ from services.dex.commands.markets import market_of
 from services.dex.intents import CancelAll, SweepOrders
 from services.dex.rows import MARKETS, ORDERS, SWEEPS, Order, Sweep
 from services.wallet.commands.accounts import account_of, check_owner
+from services.wallet.rows import RESERVATIONS
 
 __all__ = ("SWEEP_STEP", "cancel_all", "sweep_orders")
 
@@ -51,6 +52,7 @@ def _step(state: State, context: Context, key: str, sweep: Sweep) -> bool:
 
 
 def _end(state: State, context: Context, orders: list[tuple[str, Order]]) -> None:
+    state.need([(RESERVATIONS, key) for key, _ in orders])
     floor = Floor(state, context)
     for key, order in orders:
         market = state[MARKETS].get(order.market)

@@ -8,7 +8,7 @@ from services.dex.prices import saturated
 from services.dex.rows import BUY, CANDLES, ORDERS, SELL, Book, Candle, Market, Order
 from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
 
-__all__ = ("first_of", "look", "woken")
+__all__ = ("after", "first_of", "look", "woken")
 
 WAKING_STATES = STATES[:2]
 
@@ -17,13 +17,20 @@ Prices = list[tuple[int, int, int]]
 
 
 def look(state: State, now_us: int, key: str, market: Market, book: Book, prices: Prices) -> Book:
-    """The row after these trades, or after none."""
-    minute = now_us // MINUTE_US
-    if book.count and book.minute < minute:
+    """The row after these trades, or after none; with the candle of the minute that is over, and when to look again."""
+    if book.count and book.minute < now_us // MINUTE_US:
         state[CANDLES].insert(
             f"{key}/{book.minute:010d}",
             Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
         )
+    book = after(now_us, market, book, prices)
+    return msgspec.structs.replace(book, due_us=_due_us(state, now_us, key, market, book))
+
+
+def after(now_us: int, market: Market, book: Book, prices: Prices) -> Book:
+    """The last price, the minute's candle and the market's state after these trades, or after none."""
+    minute = now_us // MINUTE_US
+    if book.count and book.minute < minute:
         book = msgspec.structs.replace(book, count=0, volume=0, turnover=0)
     if prices:
         book = _traded(book, minute, prices)
@@ -31,7 +38,7 @@ def look(state: State, now_us: int, key: str, market: Market, book: Book, prices
     now = next_state(book.state, book.since_us, now_us, wild_bps, market.states_bps)
     if now != book.state:
         book = msgspec.structs.replace(book, state=now, since_us=now_us)
-    return msgspec.structs.replace(book, due_us=_due_us(state, now_us, key, market, book))
+    return book
 
 
 def woken(state: State, key: str, market: Market, book: Book) -> tuple[str, Order] | None:
