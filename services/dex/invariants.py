@@ -1,17 +1,73 @@
 """What must be true of every event of a book: checked here before commit, and by every replica again.
 
 Together with the wallet's: an order is funded while it is open; what was filled was paid, by both sides, at the maker's
-price and within both limits; nothing of an order is lost or filled twice; nobody trades with themselves.
+price and within both limits, in the market's assets; nothing of an order is lost or filled twice; nobody trades with
+themselves; who comes is placed behind who is there. A node writes of its own markets only: an order of its own in
+another's book would stand in everybody's way there.
+
+What they can't tell: whether the best maker was met, who of one event came first, whom an order is said to belong to,
+and what a taker's fee should be.
 """
 
 from typing import Any
 
-from jilnode.module import Change, Invariant
+from jilnode.module import Change, Invariant, RowChange
 from services.dex.matching import MAKERS_MAX
-from services.dex.rows import BOOKS, BUY, CLOSED, ORDERS, TRADES, Closed, Order, Trade
+from services.dex.prices import PRICE_SCALE_MAX, fee_on, worth
+from services.dex.rows import (
+    BOOKS,
+    BUY,
+    CANDLES,
+    CLOSED,
+    MARKETS,
+    ORDERS,
+    PLACES_PER_EVENT,
+    TRADES,
+    Book,
+    Candle,
+    Closed,
+    Market,
+    Order,
+    Trade,
+)
+from services.wallet.invariants import SCALE_MAX
 from services.wallet.rows import RESERVATIONS, TRANSFERS
 
 __all__ = ("INVARIANTS",)
+
+Leg = tuple[str, str, str, int, int]
+"""(debit, credit, asset, amount, fee)"""
+
+
+def _listed(change: Change) -> str | None:
+    """What a market is stays what it was, and its book is of the same; decimals are in bounds, so that nobody counts in
+    absurd numbers."""
+    markets = {}
+    for key, before, after in change.rows(MARKETS):
+        if after is None or (before is not None and _fixed(before) != _fixed(after)):
+            return f"market {key} is deleted, or of something else than it was"
+        if not 0 <= after.price_scale <= PRICE_SCALE_MAX or after.tick <= 0 or after.lot <= 0:
+            return f"market {key} has decimals out of bounds, or no tick or lot"
+        markets[key] = ((after.price_scale, after.base_scale, after.quote_scale), (after.base, after.quote))
+    for key, before, after in change.rows(BOOKS):
+        if after is None:
+            return f"book {key} is deleted"
+        was = markets.get(key) if before is None else (before.scales, before.assets)
+        if was != (after.scales, after.assets) or not 0 <= min(after.scales) <= max(after.scales) <= SCALE_MAX:
+            return f"book {key} is of other assets than its market, or of absurd decimals"
+    return None
+
+
+def _fixed(market: Market) -> tuple[object, ...]:
+    return (
+        market.base,
+        market.quote,
+        market.base_scale,
+        market.quote_scale,
+        market.price_scale,
+        market.tick,
+        market.lot,
+    )
 
 
 def _counted(change: Change) -> str | None:
@@ -46,13 +102,7 @@ def _order(before: Order | None, after: Order | None, ended: Closed | None) -> s
         return "may not rest"
     if before is None:
         return None
-    if (before.market, before.account, before.side, before.price, before.quantity) != (
-        now.market,
-        now.account,
-        now.side,
-        now.price,
-        now.quantity,
-    ):
+    if _identity(before) != _identity(now) or (after is not None and _terms(before) != _terms(after)):
         return "is changed"
     if before.filled > now.filled or before.cancelled > now.cancelled or before.prevented > now.prevented:
         return "takes back what became of it"
@@ -62,17 +112,45 @@ def _order(before: Order | None, after: Order | None, ended: Closed | None) -> s
     return None
 
 
+def _identity(order: Any) -> tuple[object, ...]:
+    return (
+        order.market,
+        order.account,
+        order.side,
+        order.price,
+        order.quantity,
+        order.kind,
+        order.time_in_force,
+        order.client_id,
+        order.placed_us,
+    )
+
+
+def _terms(order: Order) -> tuple[object, ...]:
+    return (
+        order.group,
+        order.prevention,
+        order.expires_us,
+        order.maker_bps,
+        order.taker_bps,
+        order.quoting,
+    )
+
+
 def _traded(change: Change) -> str | None:
-    """B4, B5 and the money: each trade is at its maker's price and within its taker's limit, between two owners, and is
-    paid by two transfers; what orders have filled is what was traded."""
-    trades = change.rows(TRADES)
+    """B4, B5 and the money: each trade is at its maker's price and within its taker's limit, between two accounts, and
+    is paid by two transfers of the market's assets; what orders have filled is what was traded."""
+    trades = sorted(change.rows(TRADES), key=_number)
     if len(trades) > MAKERS_MAX:
         return "more trades than one command may make"
-    legs: dict[str, list[tuple[str, str, int, int]]] = {}
+    books = {key: after for key, _, after in change.rows(BOOKS)}
+    legs: dict[str, list[Leg]] = {}
     for _, _, transfer in change.rows(TRANSFERS):
         if transfer.kind == "trade":
-            legs.setdefault(transfer.of, []).append((transfer.debit, transfer.credit, transfer.amount, transfer.fee))
+            leg = (transfer.debit, transfer.credit, transfer.asset, transfer.amount, transfer.fee)
+            legs.setdefault(transfer.of, []).append(leg)
     filled: dict[str, int] = {}
+    gave: dict[str, int] = {}
     seen = _orders(change)
     for key, before, trade in trades:
         if before is not None or trade is None:
@@ -80,13 +158,23 @@ def _traded(change: Change) -> str | None:
         problem = _trade(trade, seen.get(trade.maker_order), seen.get(trade.taker_order))
         if problem is not None:
             return f"trade {key} {problem}"
-        if sorted(legs.get(key, ())) != _legs(trade):
+        book = books.get(trade.market)
+        if book is None or trade.turnover != worth(book.scales, trade.price, trade.quantity):
+            return f"trade {key} moves something else than price times quantity"
+        if sorted(legs.get(key, ())) != _legs(trade, book):
             return f"trade {key} is not paid as it says"
+        before, now = seen[trade.maker_order]
+        terms = before if before is not None else now
+        # One that came and ended in this event left its terms nowhere.
+        if isinstance(terms, Order) and trade.maker_fee != _maker_fee(trade, terms, gave):
+            return f"trade {key} takes another fee than its maker came for"
         filled[trade.maker_order] = filled.get(trade.maker_order, 0) + trade.quantity
         filled[trade.taker_order] = filled.get(trade.taker_order, 0) + trade.quantity
     for key, (before, now) in seen.items():
         if now.filled - (0 if before is None else before.filled) != filled.pop(key, 0):
             return f"order {key} is filled with what nobody traded"
+        if isinstance(now, Order) and now.given != gave.get(key, 0 if before is None else before.given):
+            return f"order {key} gave something else than it traded"
     if filled:
         return f"order {next(iter(filled))} is traded and not in the event"
     return None
@@ -122,16 +210,37 @@ def _trade(trade: Trade, maker: tuple[Order | None, Any] | None, taker: tuple[Or
     return None
 
 
-def _legs(trade: Trade) -> list[tuple[str, str, int, int]]:
-    taker, maker = (trade.turnover, trade.quantity), (trade.quantity, trade.turnover)
-    gives, gets = taker if trade.side == BUY else maker
+def _number(change: RowChange) -> int:
+    trade = change[2]
+    return 0 if trade is None else int(trade.number)
+
+
+def _maker_fee(trade: Trade, maker: Order, gave: dict[str, int]) -> int:
+    """``gave``: what each maker gave in all, up to this trade."""
+    before = gave.get(trade.maker_order, maker.given)
+    after = gave[trade.maker_order] = before + (trade.quantity if trade.side == BUY else trade.turnover)
+    return fee_on(after, maker.maker_bps) - fee_on(before, maker.maker_bps)
+
+
+def _legs(trade: Trade, book: Book) -> list[Leg]:
+    base, quote = book.assets
+    taker, maker = (
+        ((quote, trade.turnover), (base, trade.quantity))
+        if trade.side == BUY
+        else (
+            (base, trade.quantity),
+            (quote, trade.turnover),
+        )
+    )
     return sorted(
-        [(trade.taker, trade.maker, gives, trade.taker_fee), (trade.maker, trade.taker, gets, trade.maker_fee)]
+        [(trade.taker, trade.maker, *taker, trade.taker_fee), (trade.maker, trade.taker, *maker, trade.maker_fee)]
     )
 
 
 def _funded(change: Change) -> str | None:
-    """B9: an order holds money while it is open, at least what it may still give, and no longer."""
+    """B9: an order holds money while it is open, of the asset that its side gives, at least what it may still give, and
+    no longer."""
+    books = {key: after for key, _, after in change.rows(BOOKS)}
     held = {key: (before, after) for key, before, after in change.rows(RESERVATIONS)}
     for key, before, after in change.rows(ORDERS):
         reservation = held.get(key)
@@ -143,36 +252,78 @@ def _funded(change: Change) -> str | None:
                 return f"order {key} has ended and holds money"
         elif before.remaining != after.remaining and reservation is None:
             return f"order {key} holds what it held when it was larger"
-        if after is not None and after.side != BUY and reservation is not None:
-            row = reservation[1]
-            if row is None or row.amount < after.remaining:
+        if after is not None and reservation is not None:
+            row, book = reservation[1], books.get(after.market)
+            if row is None or book is None:
+                return f"order {key} is not funded"
+            buys = after.side == BUY
+            least = worth(book.scales, after.price, after.remaining) if buys else after.remaining
+            if row.amount < least or row.asset != book.assets[buys]:
                 return f"order {key} holds less than it may still give"
     return None
 
 
 def _numbered(change: Change) -> str | None:
-    """B11: the sequence of a book and the numbers of its trades have no gaps."""
-    numbers: dict[str, list[int]] = {}
-    for _, _, trade in change.rows(TRADES):
-        numbers.setdefault(trade.market, []).append(trade.number)
+    """B11: the sequence of a book and the numbers of its trades have no gaps, and nothing happens to an order without
+    its book's knowing. Who comes, or wakes, gets a place of this event (B2)."""
+    prices: dict[str, dict[int, int]] = {}
+    for key, _, trade in change.rows(TRADES):
+        if prices.setdefault(trade.market, {}).setdefault(trade.number, trade.price) != trade.price:
+            return f"trade {key} has the number of another"
+    sequences: dict[str, int] = {}
     for key, before, after in change.rows(BOOKS):
-        if after is None:
-            return f"book {key} is deleted"
-        if before is None:
-            continue
-        first = before.trades + 1
-        if after.sequence != before.sequence + 1 or sorted(numbers.pop(key, ())) != list(
-            range(first, after.trades + 1)
-        ):
-            return f"book {key} skips a number"
-    if numbers:
-        return f"{next(iter(numbers))} has trades and its book does not know"
+        sequences[key] = after.sequence
+        traded = prices.pop(key, {})
+        problem = _book(before, after, traded)
+        if problem is not None:
+            return f"book {key} {problem}"
+    if prices:
+        return f"{next(iter(prices))} has trades and its book does not know"
+    for key, before, after in change.rows(ORDERS):
+        sequence = sequences.get((after or before).market)
+        if sequence is None:
+            return f"the book of order {key} does not know"
+        comes = after is not None and (before is None or (before.stop and not after.stop))
+        if comes and after.priority // PLACES_PER_EVENT != sequence:
+            return f"order {key} comes and has another's place"
+    for key, _, closed in change.rows(CLOSED):
+        if closed is not None and closed.market not in sequences:
+            return f"the book of order {key} does not know"
     return None
 
 
+def _book(before: Book | None, after: Book, traded: dict[int, int]) -> str | None:
+    """``traded``: number -> price."""
+    if before is None:
+        return "begins with a past" if after.sequence or after.trades or after.last or traded else None
+    if after.sequence != before.sequence + 1 or sorted(traded) != list(range(before.trades + 1, after.trades + 1)):
+        return "skips a number"
+    if after.last != (traded[after.trades] if traded else before.last):
+        return "has another last price than its last trade's"
+    return None
+
+
+def _charted(change: Change) -> str | None:
+    """A candle is what the book had of its minute."""
+    books = {key: before for key, before, _ in change.rows(BOOKS)}
+    for key, before, candle in change.rows(CANDLES):
+        if before is not None or candle is None:
+            return f"candle {key} is written once"
+        book = books.get(candle.market)
+        if book is None or key != f"{candle.market}/{book.minute:010d}" or candle != _candle(candle.market, book):
+            return f"candle {key} is not of its market's minute"
+    return None
+
+
+def _candle(market: str, book: Book) -> Candle:
+    return Candle(market, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count)
+
+
 INVARIANTS = (
+    Invariant("dex_listed", range(1, 2), _listed, (MARKETS, BOOKS)),
     Invariant("dex_counted", range(1, 2), _counted, (ORDERS, CLOSED)),
     Invariant("dex_traded", range(1, 2), _traded, (ORDERS, CLOSED, TRADES)),
     Invariant("dex_funded", range(1, 2), _funded, (ORDERS,)),
-    Invariant("dex_numbered", range(1, 2), _numbered, (BOOKS, TRADES)),
+    Invariant("dex_numbered", range(1, 2), _numbered, (BOOKS, ORDERS, CLOSED, TRADES)),
+    Invariant("dex_charted", range(1, 2), _charted, (CANDLES,)),
 )
