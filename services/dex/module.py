@@ -21,6 +21,7 @@ from services.dex.intents import (
 )
 from services.dex.invariants import INVARIANTS
 from services.dex.problems import PROBLEMS
+from services.dex.rfq import module as rfq
 from services.dex.routes import QUERIES, WRITES
 from services.dex.rows import CLOSED, ORDERS, TABLES
 from services.dex.views import (
@@ -39,7 +40,7 @@ __all__ = ("MODULE",)
 MODULE = Module(
     "dex",
     1,
-    tables=TABLES,
+    tables=(*TABLES, *rfq.TABLES),
     commands=(
         Command(CreateMarket, "dex.market.created", markets.create_market, market_reply),
         Command(SetMarket, "dex.market.set", markets.set_market, market_reply, status=200),
@@ -55,15 +56,17 @@ MODULE = Module(
         Command(ExpireOrder, "dex.order.expired", orders.expire, no_reply),
         Command(ReviewMarket, "dex.market.reviewed", markets.review_market, no_reply),
         Command(SweepOrders, "dex.orders.swept", sweeps.sweep_orders, no_reply),
+        *rfq.COMMANDS,
     ),
-    invariants=INVARIANTS,
-    writes=WRITES,
-    queries=QUERIES,
+    invariants=(*INVARIANTS, *rfq.INVARIANTS),
+    writes=(*WRITES, *rfq.WRITES),
+    queries=(*QUERIES, *rfq.QUERIES),
     feeds=FEEDS,
     subject_of={
         ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
         CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),
+        **rfq.SUBJECT_OF,
     },
-    problems=PROBLEMS,
+    problems={**PROBLEMS, **rfq.PROBLEMS},
     requires=("wallet",),
 )

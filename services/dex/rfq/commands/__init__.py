@@ -1,0 +1,1 @@
+"""The handlers: plain synchronous functions over tables."""

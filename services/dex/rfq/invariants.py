@@ -1,0 +1,229 @@
+"""What must be true of every event of the RFQ desk: checked here before commit, and by every replica again.
+
+Q1: a request ends once, and a quote is accepted only before it, the request and their times end. Q2: a quote is funded
+from its first event to its last, with exactly what its maker would give. Q3: what is paid is what was quoted, by both
+sides, and nothing else under the settlement's key.
+"""
+
+from typing import Any
+
+import msgspec
+
+from jilnode.limits import INT64_MAX
+from jilnode.module import Change, Invariant
+from services.dex.commands.markets import BPS_MAX
+from services.dex.rfq.rows import (
+    CANCELLED,
+    ENDED_QUOTES,
+    ENDED_REQUESTS,
+    EXPIRED,
+    OPEN,
+    QUOTED,
+    QUOTES,
+    REQUESTS,
+    SETTLED,
+    SETTLEMENTS,
+    EndedQuote,
+    EndedRequest,
+    Quote,
+    Request,
+    Settlement,
+)
+from services.dex.rfq.terms import Terms, legs, turnover
+from services.dex.rows import BUY, SELL
+from services.wallet.rows import RESERVATIONS, TRANSFERS
+
+__all__ = ("INVARIANTS",)
+
+SCALE_MAX = 9
+QUOTE_REASONS = (
+    "accepted",
+    "lost",
+    "withdrawn",
+    "expired",
+    "improved",
+    "outbid",
+    "request_expired",
+    "request_cancelled",
+)
+
+
+def _requested(change: Change) -> str | None:
+    """A request is opened, is quoted, and ends once, as it stood; it is settled if there is a settlement."""
+    ended = {key: after for key, _, after in change.rows(ENDED_REQUESTS)}
+    settled = {key for key, _, _ in change.rows(SETTLEMENTS)}
+    for key, before, after in change.rows(REQUESTS):
+        last = ended.pop(key, None)
+        if (after is None) != (last is not None):
+            return f"request {key} ends without saying how, or says so and goes on"
+        if before is None:
+            problem = _opened(change, after)
+        elif after is not None:
+            problem = _goes_on(before, after)
+        else:
+            problem = _ended_request(change, before, last, settled=key in settled)
+        if problem is not None:
+            return f"request {key} {problem}"
+    for key in ended:
+        return f"request {key} was not open"
+    return None
+
+
+def _opened(change: Change, request: Request) -> str | None:
+    if request.state != OPEN or request.placed_us != change.time_us:
+        return "does not begin open, now"
+    if not request.placed_us < request.quotes_until_us < request.accept_until_us:
+        return "has no time for quotes, or none to accept one"
+    if request.due_us != request.quotes_until_us or request.account in request.invited:
+        return "is not as a request begins"
+    return _terms(request.terms)
+
+
+def _goes_on(before: Request, after: Request) -> str | None:
+    if after != msgspec.structs.replace(before, state=after.state, due_us=after.due_us):
+        return "is changed"
+    if after.state != QUOTED or after.due_us not in (before.due_us, before.accept_until_us):
+        return f"goes from {before.state} to {after.state}"
+    return None
+
+
+def _ended_request(change: Change, before: Request, last: EndedRequest, *, settled: bool) -> str | None:
+    if (last.account, last.request, last.ended_us) != (before.account, before, change.time_us):
+        return "ends as another than it was"
+    if last.state not in (SETTLED, EXPIRED, CANCELLED) or (last.state == SETTLED) != settled:
+        return f"ends as {last.state}, and its settlement says otherwise"
+    if last.state == EXPIRED and change.time_us < before.due_us:
+        return "expires before its time"
+    return None
+
+
+def _terms(terms: Terms) -> str | None:
+    if terms.side not in (BUY, SELL) or terms.base == terms.quote or not 0 < terms.quantity <= INT64_MAX:
+        return "is of no side, pair or quantity"
+    if not (0 <= terms.base_scale <= SCALE_MAX and 0 <= terms.quote_scale <= SCALE_MAX):
+        return "is in no scale"
+    return None if 0 <= terms.fee_bps <= BPS_MAX else f"has a fee of {terms.fee_bps}"
+
+
+def _quoted(change: Change) -> str | None:
+    """A quote never changes but for being shown, ends as it stood, and holds what its maker gives all the time."""
+    ended = {key: after for key, _, after in change.rows(ENDED_QUOTES)}
+    held = {key: (before, after) for key, before, after in change.rows(RESERVATIONS)}
+    accepted = {settlement.quote for _, _, settlement in change.rows(SETTLEMENTS)}
+    for key, before, after in change.rows(QUOTES):
+        last = ended.pop(key, None)
+        if (after is None) != (last is not None):
+            return f"quote {key} ends without saying how, or says so and goes on"
+        if before is None:
+            problem = _submitted(change, after) or _funded(after, *held.get(key, (None, None)))
+        elif after is not None:
+            shown = not before.shown and after == msgspec.structs.replace(before, shown=True)
+            problem = None if shown and key not in held else "is changed, or what it holds is"
+        else:
+            funding, left = held.get(key, (None, None))
+            problem = _ended_quote(change, before, last, accepted=key in accepted) or _funded(before, left, funding)
+        if problem is not None:
+            return f"quote {key} {problem}"
+    for key in ended:
+        return f"quote {key} was not live"
+    return None
+
+
+def _submitted(change: Change, quote: Quote) -> str | None:
+    # The request's row is not in the event; that it is this node's is in its key.
+    if not quote.request.startswith(f"{change.source}/") or quote.account == quote.taker:
+        return "is of a request elsewhere, or of the taker's own"
+    if not quote.placed_us == change.time_us < quote.valid_until_us:
+        return "does not begin now, or has no time"
+    problem = _terms(quote.terms)
+    if problem is not None:
+        return problem
+    amount = turnover(quote.terms, quote.price)
+    return None if quote.price > 0 and amount is not None else "is at a price that is none, or not exact"
+
+
+def _funded(quote: Quote, without: Any, funding: Any) -> str | None:
+    """``funding``: what is reserved under its key while it lives; ``without``: what is before, or after."""
+    gives = legs(quote.terms, quote.price)[1]
+    if without is not None or funding is None:
+        return "is not funded while it lives, or holds money when it does not"
+    if (funding.account, funding.asset, funding.amount, funding.paid) != (
+        quote.account,
+        gives.asset,
+        gives.amount + gives.fee,
+        0,
+    ):
+        return "holds something else than its maker would give"
+    return None
+
+
+def _ended_quote(change: Change, before: Quote, last: EndedQuote, *, accepted: bool) -> str | None:
+    shown_in = before.request if before.shown else ""
+    if (last.account, last.shown_in, last.quote, last.ended_us) != (before.account, shown_in, before, change.time_us):
+        return "ends as another than it was"
+    if last.reason not in QUOTE_REASONS or (last.reason == "accepted") != accepted:
+        return f"ends as {last.reason}, and the settlement says otherwise"
+    if last.reason == "expired" and change.time_us < before.valid_until_us:
+        return "expires before its time"
+    return None
+
+
+def _settled(change: Change) -> str | None:
+    """A settlement ends its request and its quote, in their time, and is paid at the quoted price by both sides."""
+    requests = {key: before for key, before, _ in change.rows(REQUESTS)}
+    quotes = {key: (before, after) for key, before, after in change.rows(QUOTES)}
+    paid: dict[str, list[tuple[str, str, str, int, int]]] = {}
+    for _, _, transfer in change.rows(TRANSFERS):
+        if transfer.kind == "trade":
+            paid.setdefault(transfer.of, []).append(
+                (transfer.debit, transfer.credit, transfer.asset, transfer.amount, transfer.fee)
+            )
+    for key, _, settlement in change.rows(SETTLEMENTS):
+        request = requests.get(key)
+        quote, left = quotes.get(settlement.quote, (None, None))
+        if request is None or quote is None or left is not None:
+            return f"settlement {key} is of no request or quote that ends with it"
+        problem = _settlement(change, key, settlement, request, quote)
+        if problem is not None:
+            return f"settlement {key} {problem}"
+        if sorted(paid.get(key, ())) != _legs(settlement):
+            return f"settlement {key} is not paid as it says"
+    return None
+
+
+def _settlement(change: Change, key: str, settlement: Settlement, request: Request, quote: Quote) -> str | None:
+    if quote.request != key or not quote.shown:
+        return "is of a quote that its taker did not see"
+    if (settlement.taker, settlement.taker) != (request.account, quote.taker) or settlement.maker != quote.account:
+        return "is between others than asked and quoted"
+    if request.invited and settlement.maker not in request.invited:
+        return "is with a maker who was not invited"
+    if not settlement.terms == quote.terms == request.terms or settlement.price != quote.price:
+        return "is at another price than was quoted, or for something else"
+    taker, maker = legs(quote.terms, quote.price)
+    if (settlement.turnover, settlement.taker_fee, settlement.maker_fee) != (
+        turnover(quote.terms, quote.price),
+        taker.fee,
+        maker.fee,
+    ):
+        return "moves something else than was quoted"
+    if settlement.at_us != change.time_us or not change.time_us < min(quote.valid_until_us, request.accept_until_us):
+        return "comes too late"
+    return None
+
+
+def _legs(settlement: Settlement) -> list[tuple[str, str, str, int, int]]:
+    taker, maker = legs(settlement.terms, settlement.price)
+    return sorted(
+        [
+            (settlement.taker, settlement.maker, taker.asset, taker.amount, taker.fee),
+            (settlement.maker, settlement.taker, maker.asset, maker.amount, maker.fee),
+        ]
+    )
+
+
+INVARIANTS = (
+    Invariant("rfq_requested", range(1, 2), _requested, (REQUESTS, ENDED_REQUESTS, SETTLEMENTS)),
+    Invariant("rfq_quoted", range(1, 2), _quoted, (QUOTES, ENDED_QUOTES, SETTLEMENTS)),
+    Invariant("rfq_settled", range(1, 2), _settled, (SETTLEMENTS,)),
+)

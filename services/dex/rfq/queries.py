@@ -1,0 +1,117 @@
+"""What can be asked of live requests and quotes: committed rows, of this node and of those that it follows.
+
+A sealed quote is its maker's alone until its row says that it is shown, whoever asks: auditors and operators too.
+"""
+
+from typing import Any
+
+import msgspec
+
+from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from jilnode.module import QueryContext, Rejected
+from services.dex.rfq.commands.requests import unknown_request
+from services.dex.rfq.rows import FEES, QUOTES, REQUESTS, Quote
+from services.dex.rfq.views import FeeView, QuoteView, quote_view
+from services.wallet.queries import check_reader, outside_key, resolve
+from services.wallet.rows import ACCOUNTS
+
+__all__ = (
+    "AUDITS",
+    "IdParams",
+    "LiveQuotes",
+    "NoParams",
+    "OwnQuotesParams",
+    "Quotes",
+    "fee",
+    "may_see_quote",
+    "own_quotes",
+    "quotes",
+)
+
+AUDITS = frozenset({"audit", "dex:operate"})
+
+
+class NoParams(msgspec.Struct, frozen=True):
+    pass
+
+
+class IdParams(msgspec.Struct, frozen=True):
+    id: str
+
+
+class OwnQuotesParams(msgspec.Struct, frozen=True):
+    """In the order of their ids. ``after``: the id of the last quote of the page before."""
+
+    account: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class LiveQuotes(msgspec.Struct, frozen=True):
+    """The taker's best price first, then who came first."""
+
+    request: str
+    items: list[QuoteView]
+
+
+class Quotes(msgspec.Struct, frozen=True):
+    items: list[QuoteView]
+    next: str | None
+
+
+def may_see_quote(context: QueryContext, quote: Quote, maker: str, taker: str) -> bool:
+    """``maker``, ``taker``: the subjects of the two accounts."""
+    return context.actor == maker or (quote.shown and (context.actor == taker or bool(context.scopes & AUDITS)))
+
+
+def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
+    """Those of one request that the caller may see: the taker those that are shown, a maker their own."""
+    key = outside_key(params.id, "/id")
+    request = view[REQUESTS].get(key)
+    if request is None:
+        raise unknown_request(params.id)
+    taker = _subject(view, request.account)
+    found = []
+    for quote_key in view[QUOTES].ordered("best", key):
+        quote = view[QUOTES].get(quote_key)
+        if may_see_quote(context, quote, _subject(view, quote.account), taker):
+            found.append(_view(view, quote_key, quote))
+    if not found and request.invited:
+        subjects = {_subject(view, account) for account in (request.account, *request.invited)}
+        if context.actor not in subjects and not context.scopes & AUDITS:
+            raise unknown_request(params.id)
+    return LiveQuotes(params.id, found)
+
+
+def own_quotes(view: Any, context: QueryContext, params: OwnQuotesParams) -> Quotes:
+    account = resolve(view, params.account)
+    maker = check_reader(context, view[ACCOUNTS].get(account) if account else None).subject
+    if not 1 <= params.limit <= PAGE_ITEMS_MAX:
+        raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
+    after = params.after.replace("~", "/")
+    found: list[QuoteView] = []
+    for key in view[QUOTES].keys("by_account", account):
+        quote = view[QUOTES].get(key)
+        if key <= after or not may_see_quote(context, quote, maker, ""):
+            continue
+        if len(found) == params.limit:
+            return Quotes(found, found[-1].id)
+        found.append(_view(view, key, quote))
+    return Quotes(found, None)
+
+
+def fee(view: Any, context: QueryContext, params: NoParams) -> FeeView:
+    row = view[FEES].get(context.source)
+    return FeeView(0 if row is None else row.bps)
+
+
+def _view(view: Any, key: str, quote: Quote) -> QuoteView:
+    maker = view[ACCOUNTS].get(quote.account)
+    void = "" if maker is None or maker.status == "active" else f"account_{maker.status}"
+    return quote_view(key, quote, void=void)
+
+
+def _subject(view: Any, account: str) -> str:
+    """Nobody's, while the account's home is not heard here yet."""
+    row = view[ACCOUNTS].get(account)
+    return "" if row is None else str(row.subject)
