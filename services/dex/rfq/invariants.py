@@ -170,7 +170,7 @@ def _ended_quote(change: Change, before: Quote, last: EndedQuote, *, accepted: b
 
 def _settled(change: Change) -> str | None:
     """A settlement ends its request and its quote, in their time, and is paid at the quoted price by both sides."""
-    requests = {key: before for key, before, _ in change.rows(REQUESTS)}
+    requests = {key: (before, after) for key, before, after in change.rows(REQUESTS)}
     quotes = {key: (before, after) for key, before, after in change.rows(QUOTES)}
     paid: dict[str, list[tuple[str, str, str, int, int]]] = {}
     for _, _, transfer in change.rows(TRANSFERS):
@@ -179,9 +179,9 @@ def _settled(change: Change) -> str | None:
                 (transfer.debit, transfer.credit, transfer.asset, transfer.amount, transfer.fee)
             )
     for key, _, settlement in change.rows(SETTLEMENTS):
-        request = requests.get(key)
-        quote, left = quotes.get(settlement.quote, (None, None))
-        if request is None or quote is None or left is not None:
+        request, goes_on = requests.get(key, (None, None))
+        quote, lives_on = quotes.get(settlement.quote, (None, None))
+        if request is None or goes_on is not None or quote is None or lives_on is not None:
             return f"settlement {key} is of no request or quote that ends with it"
         problem = _settlement(change, key, settlement, request, quote)
         if problem is not None:
