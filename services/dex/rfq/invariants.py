@@ -171,7 +171,8 @@ def _ended_quote(change: Change, before: Quote, last: EndedQuote, *, accepted: b
 def _settled(change: Change) -> str | None:
     """A settlement ends its request and its quote, in their time, and is paid at the quoted price by both sides."""
     requests = {key: (before, after) for key, before, after in change.rows(REQUESTS)}
-    quotes = {key: (before, after) for key, before, after in change.rows(QUOTES)}
+    # One that is accepted has been shown, so all that its row can do in this event is end.
+    quotes = {key: before for key, before, _ in change.rows(QUOTES)}
     paid: dict[str, list[tuple[str, str, str, int, int]]] = {}
     for _, _, transfer in change.rows(TRANSFERS):
         if transfer.kind == "trade":
@@ -180,8 +181,8 @@ def _settled(change: Change) -> str | None:
             )
     for key, _, settlement in change.rows(SETTLEMENTS):
         request, goes_on = requests.get(key, (None, None))
-        quote, lives_on = quotes.get(settlement.quote, (None, None))
-        if request is None or goes_on is not None or quote is None or lives_on is not None:
+        quote = quotes.get(settlement.quote)
+        if request is None or goes_on is not None or quote is None:
             return f"settlement {key} is of no request or quote that ends with it"
         problem = _settlement(change, key, settlement, request, quote)
         if problem is not None:
