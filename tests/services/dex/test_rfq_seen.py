@@ -25,7 +25,7 @@ async def stream(one: Desk, subject: str) -> list[tuple[str, str, Any]]:
     for entry in (await one.home.journal())[0]:
         frame = seer.frame(await seer.opened(entry), principal, Filter(types=("dex.rfq.*",)))
         if frame is not None:
-            event = json.loads(frame.decode().split("data: ", 1)[1])
+            event = json.loads(frame.data)
             found += [(row["table"], row["key"], row["doc"]) for row in event["rows"]]
     return found
 
