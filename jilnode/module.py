@@ -21,8 +21,8 @@ What a handler is given (``jilnode/kernel/state.py``)::
         with state.savepoint(): ...                 # a Rejected inside undoes what was done inside, and goes on up
         context.time_us, context.actor, context.scopes, context.source, context.new_key()
 
-What a query is given: ``view[TABLE].get(key)``, ``.image(key)``, ``.keys``, ``.ordered``, ``.total``: the same names,
-committed state only. Both run synchronously and may be run again from the start: no side effects.
+What a query is given: ``view[TABLE].get(key)``, ``.image(key)``, ``.keys``, ``.ordered``, ``.total``, ``view.need``: as
+above, committed state only. Both run synchronously and may be run again from the start: no side effects.
 
 What a live feed is made of: ``snapshot(view, key)``, and ``delta(view, key, changes)`` after each commit that touched
 its tables, with ``changes[n].changes(TABLE)``: the rows that an entry wrote, and None for those that it deleted. Who

@@ -50,6 +50,10 @@ class Change:
         """Whether a row of one of the tables of these names changes."""
         return not self._rows.keys().isdisjoint(names)
 
+    def touches_module(self, name: str) -> bool:
+        """Whether a row of one of the module's tables changes, so that the module's own invariants judge the event."""
+        return any(table.startswith(f"{name}.") for table in self._rows)
+
     def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
         """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that
         row."""

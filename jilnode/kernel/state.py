@@ -289,3 +289,13 @@ class View:
 
     def __getitem__(self, table: Table[R]) -> TableView[R]:
         return TableView(self._caches[table], self._loaded.setdefault(table, {}))
+
+    def need(self, touches: Iterable[tuple[Table[Any], str]]) -> None:
+        """As of ``State``."""
+        wanted = Wanted()
+        for table, key in touches:
+            cache = self._caches[table]
+            if not (cache.knows(key) or key in cache.before or key in self._loaded.get(table, ())):
+                wanted.rows.setdefault(table, set()).add(key)
+        if wanted.rows:
+            raise Missing(wanted)

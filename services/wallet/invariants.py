@@ -57,6 +57,8 @@ def _explained(change: Change) -> str | None:
         balance = f"{after.account}/{after.asset}"
         if key != f"{balance}/{source}":
             return f"share {key} is of another account, asset or node"
+        if "." in after.account and not _judged(change, after.account.rpartition("/")[2]):
+            return f"share {key} moves and its module does not know"
         moved[balance] = after.available + after.held + after.bound
         if before is not None:
             moved[balance] -= before.available + before.held + before.bound
@@ -96,6 +98,13 @@ def _explained(change: Change) -> str | None:
     return None
 
 
+def _judged(change: Change, name: str) -> bool:
+    """Whether an account or an asset of this name may move: ``<module>.<name>`` only in an event of that module, which
+    judges it by its own invariants."""
+    module, dot, _ = name.partition(".")
+    return not dot or change.touches_module(module)
+
+
 def _transfer(transfer: Transfer) -> str | None:
     if transfer.amount <= 0 or transfer.fee < 0 or transfer.debit == transfer.credit:
         return "moves nothing, or to itself"
@@ -118,6 +127,8 @@ def _supplied(change: Change, supply: dict[str, int]) -> str | None:
             return f"the supply of {key} is deleted"
         issuer, _, code = key.partition("/")
         asset = f"{code}@{issuer}"
+        if not _judged(change, code):
+            return f"the supply of {asset} moves and its module does not know"
         issued = after.issued - (0 if before is None else before.issued)
         burned = after.burned - (0 if before is None else before.burned)
         if issued < 0 or burned < 0:

@@ -29,6 +29,8 @@ PROBLEMS = {
     "limit_daily": "The daily limit is reached",
     "limit_monthly": "The monthly limit is reached",
     "limit_single": "The limit for one transfer is exceeded",
+    "module_account": "The account is kept by another module",
+    "module_asset": "The asset is kept by another module",
     "more_than_reserved": "More than is reserved",
     "not_your_account": "Not your account",
     "pending_resolved": "The pending transfer is resolved",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from jilnode.kernel.names import valid_key
-from jilnode.kernel.state import Context, State
+from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Desk, Floor
@@ -132,7 +132,7 @@ def order_of(state: State, context: Context, reference: str) -> tuple[str, Order
     return key, order
 
 
-def group_of(state: State, context: Context, account: str, subject: str) -> str:
+def group_of(state: State | View, context: Context, account: str, subject: str) -> str:
     """The beneficial owner of an account."""
     group = state[GROUPS].get(f"{context.source}/{account}")
     return group.name if group is not None and group.name else subject

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from jilnode.kernel.names import valid_key
-from jilnode.kernel.state import Context, State
+from jilnode.kernel.state import Context, State, View
 from jilnode.kernel.system import SOURCES
 from jilnode.module import Rejected
 from services.wallet.commands.shares import under_way
@@ -21,11 +21,13 @@ from services.wallet.rows import (
 
 __all__ = (
     "FEES_NAME",
+    "MODULE_KIND",
     "account_of",
     "asset_of",
     "check_owner",
     "create_account",
     "create_asset",
+    "open_module_account",
     "open_system_account",
     "set_status",
     "zone_here",
@@ -33,9 +35,12 @@ __all__ = (
 
 OPERATOR = "wallet:operate"
 FEES_NAME = "fees"
+MODULE_KIND = "module"
+"""The kind of an account that another module keeps money on: only that module's commands debit and credit it. Its name
+is ``<module>.<name>``, and so is the code of an asset that a module issues."""
 
 
-def asset_of(state: State, asset: str, field: str = "/asset") -> Asset:
+def asset_of(state: State | View, asset: str, field: str = "/asset") -> Asset:
     code, at, issuer = asset.partition("@")
     row = state[ASSETS].get(f"{issuer}/{code}") if at else None
     if row is None:
@@ -66,6 +71,8 @@ def _named(reference: str) -> tuple[str, str]:
 
 
 def check_owner(context: Context, account: Account, field: str) -> None:
+    if account.kind == MODULE_KIND:
+        raise Rejected("module_account", "only its module moves what is on this account", status=403, field=field)
     if account.subject != context.actor and OPERATOR not in context.scopes:
         raise Rejected("not_your_account", "only its subject or an operator may do this", status=403, field=field)
 
@@ -111,6 +118,14 @@ def open_system_account(state: State, context: Context, name: str) -> str:
         handle = f"{name}@{context.source}"
         state[ACCOUNTS].put(key, Account(context.source, zone_here(state, context), handle, "active", "system"))
         state[HANDLES].put(key, Handle(key))
+    return key
+
+
+def open_module_account(state: State, context: Context, name: str) -> str:
+    """The key of a new account on which a module keeps money at this node. ``name``: ``<module>.<name>``. It has no
+    handle: nobody pays to it by name."""
+    key = f"{context.source}/{name}"
+    state[ACCOUNTS].put(key, Account(context.source, zone_here(state, context), "", "active", MODULE_KIND))
     return key
 
 

@@ -23,7 +23,10 @@ def add_asset(state: State, context: Context, code: str, scale: int, kind: str) 
 
 
 def check_issuer(context: Context, asset: str) -> None:
-    issuer = asset.partition("@")[2]
+    """For whoever asks to issue or burn. What is named ``<module>.<name>`` the module issues and burns itself."""
+    code, _, issuer = asset.partition("@")
+    if "." in code:
+        raise Rejected("module_asset", "only its module issues and burns this asset", status=403, field="/asset")
     if issuer != context.source:
         raise Rejected("misdirected", f"node {issuer} issues {asset}", status=421, extra={"owner": issuer})
 

@@ -6,7 +6,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.limits import BATCH_CHUNK_ITEMS, LINKED_MAX
 from jilnode.module import Action, Rejected
 from services.wallet.amounts import parse_amount
-from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.accounts import MODULE_KIND, account_of, asset_of, check_owner
 from services.wallet.commands.fees import charge, fee_for
 from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits
@@ -76,6 +76,8 @@ def check_parties(debit_key: str, credit_key: str, credit_row: Account, referenc
         raise Rejected("same_account", "a transfer needs two accounts", field="/credit")
     if credit_row.status == "closed":
         raise Rejected("account_closed", "the account is closed", status=403, field="/credit")
+    if credit_row.kind == MODULE_KIND:
+        raise Rejected("module_account", "only its module pays to this account", status=403, field="/credit")
     if len(reference) > REFERENCE_CHARS_MAX:
         raise Rejected("bad_reference", f"at most {REFERENCE_CHARS_MAX} characters", field="/reference", status=400)
 
