@@ -20,8 +20,10 @@ from services.dex.intents import (
     SweepOrders,
 )
 from services.dex.invariants import INVARIANTS
+from services.dex.pools import module as pools
 from services.dex.problems import PROBLEMS
 from services.dex.rfq import module as rfq
+from services.dex.router import module as router
 from services.dex.routes import QUERIES, WRITES
 from services.dex.rows import CLOSED, ORDERS, TABLES
 from services.dex.views import (
@@ -40,7 +42,7 @@ __all__ = ("MODULE",)
 MODULE = Module(
     "dex",
     1,
-    tables=(*TABLES, *rfq.TABLES),
+    tables=(*TABLES, *rfq.TABLES, *pools.TABLES, *router.TABLES),
     commands=(
         Command(CreateMarket, "dex.market.created", markets.create_market, market_reply),
         Command(SetMarket, "dex.market.set", markets.set_market, market_reply, status=200),
@@ -57,16 +59,20 @@ MODULE = Module(
         Command(ReviewMarket, "dex.market.reviewed", markets.review_market, no_reply),
         Command(SweepOrders, "dex.orders.swept", sweeps.sweep_orders, no_reply),
         *rfq.COMMANDS,
+        *pools.COMMANDS,
+        *router.COMMANDS,
     ),
-    invariants=(*INVARIANTS, *rfq.INVARIANTS),
-    writes=(*WRITES, *rfq.WRITES),
-    queries=(*QUERIES, *rfq.QUERIES),
+    invariants=(*INVARIANTS, *rfq.INVARIANTS, *pools.INVARIANTS, *router.INVARIANTS),
+    writes=(*WRITES, *rfq.WRITES, *pools.WRITES, *router.WRITES),
+    queries=(*QUERIES, *rfq.QUERIES, *pools.QUERIES, *router.QUERIES),
     feeds=FEEDS,
     subject_of={
         ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
         CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),
         **rfq.SUBJECT_OF,
+        **pools.SUBJECT_OF,
+        **router.SUBJECT_OF,
     },
-    problems={**PROBLEMS, **rfq.PROBLEMS},
+    problems={**PROBLEMS, **rfq.PROBLEMS, **pools.PROBLEMS, **router.PROBLEMS},
     requires=("wallet",),
 )

@@ -1,0 +1,1 @@
+"""Pools: constant-product market makers."""

@@ -1,0 +1,76 @@
+"""Long reads of pools, beside the writer: in pages, with cursors, newest first."""
+
+from typing import Any
+
+import msgspec
+
+from jilnode.limits import PAGE_ITEMS_DEFAULT
+from jilnode.module import QueryContext, Rejected
+from services.dex.pools.quoting import pool_key
+from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
+from services.dex.pools.views import LiquidityView, SwapView, liquidity_view, swap_view
+from services.wallet.listings import cursor_of, own_account
+from services.wallet.views import outside
+
+__all__ = (
+    "AccountParams",
+    "LiquidityPage",
+    "PoolSwapsParams",
+    "Swaps",
+    "account_liquidity",
+    "account_swaps",
+    "pool_swaps",
+)
+
+
+class PoolSwapsParams(msgspec.Struct, frozen=True):
+    """``after``: the cursor of the page before."""
+
+    pool: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class AccountParams(msgspec.Struct, frozen=True):
+    """``after``: the cursor of the page before."""
+
+    account: str
+    after: str = ""
+    limit: int = PAGE_ITEMS_DEFAULT
+
+
+class Swaps(msgspec.Struct, frozen=True):
+    items: list[SwapView]
+    next: str | None
+
+
+class LiquidityPage(msgspec.Struct, frozen=True):
+    items: list[LiquidityView]
+    next: str | None
+
+
+async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams) -> Swaps:
+    """Who swapped is nobody else's business."""
+    key = pool_key(params.pool)
+    after = cursor_of(params.after, params.limit)
+    if not key or (await reader.get(POOLS, [key])).get(key) is None:
+        raise Rejected("unknown_pool", f"no pool {params.pool!r} is known here", status=404, field="/pool")
+    page = await reader.page(SWAPS, [("pool", key)], after=after, limit=params.limit, descending=True)
+    items = [swap_view(swap, image.row, named=False) for swap, image in page.items]
+    return Swaps(items, outside(page.items[-1][0]) if page.more else None)
+
+
+async def account_swaps(reader: Any, context: QueryContext, params: AccountParams) -> Swaps:
+    account = await own_account(reader, context, params.account)
+    after = cursor_of(params.after, params.limit)
+    page = await reader.page(SWAPS, [("account", account)], after=after, limit=params.limit, descending=True)
+    items = [swap_view(swap, image.row, named=True) for swap, image in page.items]
+    return Swaps(items, outside(page.items[-1][0]) if page.more else None)
+
+
+async def account_liquidity(reader: Any, context: QueryContext, params: AccountParams) -> LiquidityPage:
+    account = await own_account(reader, context, params.account)
+    after = cursor_of(params.after, params.limit)
+    page = await reader.page(LIQUIDITY, [("account", account)], after=after, limit=params.limit, descending=True)
+    items = [liquidity_view(act, image.row) for act, image in page.items]
+    return LiquidityPage(items, outside(page.items[-1][0]) if page.more else None)

@@ -1,0 +1,1 @@
+"""The router: the best of all lanes for one exact input."""

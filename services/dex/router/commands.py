@@ -1,0 +1,92 @@
+"""Taking a route: every lane is asked, a rule chooses, and what it chose is done, in one event."""
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Action, Rejected
+from services.dex.commands.desk import Floor
+from services.dex.commands.orders import group_of
+from services.dex.pools.commands import check_deadline, trader_of
+from services.dex.router.intents import TakeRoute
+from services.dex.router.lanes import LANES, quotes_of, request_for
+from services.dex.router.rows import ROUTES, Route
+from services.dex.router.rules import choose
+from services.wallet.amounts import parse_amount
+from services.wallet.commands.accounts import account_of, asset_of
+from services.wallet.rows import ACCOUNTS
+
+__all__ = ("review_route", "take_route")
+
+
+def take_route(state: State, context: Context, command: TakeRoute) -> None:
+    account = trader_of(state, context, command.account)
+    check_deadline(context, command.deadline_us)
+    asset_in, asset_out = (
+        asset_of(state, command.asset_in, "/asset_in"),
+        asset_of(state, command.asset_out, "/asset_out"),
+    )
+    if command.asset_in == command.asset_out:
+        raise Rejected("bad_pair", "a route leads to another asset", field="/asset_out", status=400)
+    amount = parse_amount(command.amount_in, asset_in.scale, "/amount_in")
+    least = parse_amount(command.min_out, asset_out.scale, "/min_out")
+    row = state[ACCOUNTS].get(account)
+    assert row is not None
+    group = group_of(state, context, account, row.subject)
+    request = request_for(state, context, command.asset_in, command.asset_out, amount, account, group)
+    quotes = quotes_of(state, context, request)
+    rule, chosen = choose(quotes)
+    if chosen is None:
+        raise Rejected(
+            "no_route",
+            "no lane of this node can take it now",
+            status=409,
+            field="/asset_out",
+            retry_after_s=5,
+            extra={"lanes": {quote.lane: quote.code for quote in quotes}},
+        )
+    if chosen.output < least:
+        raise Rejected("below_minimum", "the best lane gives less than min_out now", field="/min_out")
+    key = context.new_key()
+    floor = Floor(state, context)
+    # All of the money must be here before it is parted, so that it is asked for once and by one name.
+    floor.ledger.reserve(key, account, command.asset_in, chosen.spent, 0, ("route", command.asset_out, amount))
+    floor.ledger.keep(key, 0)
+    take = next(lane.take for lane in LANES if lane.name == chosen.lane)
+    take(floor, request, chosen)
+    state[ROUTES].insert(
+        key,
+        Route(
+            account,
+            command.asset_in,
+            command.asset_out,
+            asset_in.scale,
+            asset_out.scale,
+            amount,
+            least,
+            command.deadline_us,
+            request.market,
+            request.pool,
+            tuple(quotes),
+            rule,
+            chosen.lane,
+            context.time_us,
+        ),
+    )
+    floor.finish()
+
+
+def review_route(state: State, context: Context, command: TakeRoute) -> Action:
+    """A swap, as the zones see it: which lane it takes is decided after them."""
+    _, account = account_of(state, command.account, "/account")
+    return Action(
+        "dex.swap",
+        (account.zone,) if account.zone else (),
+        {
+            "account": command.account,
+            "pool": "",
+            "base": command.asset_in,
+            "quote": command.asset_out,
+            "asset_in": command.asset_in,
+            "amount_in": command.amount_in,
+            "min_out": command.min_out,
+            "leverage": 1,
+        },
+    )

@@ -1,0 +1,54 @@
+"""What must be true of every route that was taken: checked here before commit, and by every replica again."""
+
+from jilnode.module import Change, Invariant
+from services.dex.pools.rows import SWAPS
+from services.dex.router.rows import ROUTES, Route
+from services.dex.router.rules import choose
+from services.dex.rows import TRADES
+from services.wallet.rows import TRANSFERS
+
+__all__ = ("INVARIANTS",)
+
+
+def _routed(change: Change) -> str | None:
+    """The rules lead to the lane that was taken, and it moved what it offered: no more than the account sent, no less
+    than it asked for, in time, by the market and the pool that the lanes looked at."""
+    routes = change.rows(ROUTES)
+    if len(routes) > 1:
+        return "more routes than one command may take"
+    for key, before, route in routes:
+        if before is not None or route is None:
+            return f"route {key} is written once"
+        problem = _route(change, route)
+        if problem is not None:
+            return f"route {key} {problem}"
+    return None
+
+
+def _route(change: Change, route: Route) -> str | None:
+    rule, chosen = choose(route.lanes)
+    if chosen is None or (rule, chosen.lane) != (route.rule, route.lane):
+        return "is not what the rules choose"
+    if route.at_us != change.time_us or route.at_us > route.deadline_us:
+        return "is taken after its deadline"
+    if chosen.output < route.min_out or not 0 < chosen.spent <= route.amount_in:
+        return "gives less or takes more than was asked for"
+    spent, output = 0, 0
+    for _, _, row in change.rows(TRANSFERS):
+        if row is not None and row.kind == "trade":
+            if (row.debit, row.asset) == (route.account, route.asset_in):
+                spent += row.amount + row.fee
+            if (row.credit, row.asset) == (route.account, route.asset_out):
+                output += row.amount
+    if (spent, output) != (chosen.spent, chosen.output):
+        return "moves something else than its lane offered"
+    swaps = [(row.pool, row.account, row.amount_in) for _, _, row in change.rows(SWAPS)]
+    if swaps != ([(route.pool, route.account, chosen.pool_in)] if chosen.pool_in else []):
+        return "swaps something else than its lane offered"
+    trades = [(row.market, row.quantity) for _, _, row in change.rows(TRADES)]
+    if {market for market, _ in trades} - {route.market} or sum(part for _, part in trades) != chosen.quantity:
+        return "trades something else than its lane offered"
+    return None
+
+
+INVARIANTS = (Invariant("dex_routed", range(1, 2), _routed, (ROUTES,)),)
