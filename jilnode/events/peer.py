@@ -47,6 +47,8 @@ class PeerBus:
         self._engine = writer.engine
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING_MAX)
         self._fed: dict[Lane, tuple[int, int]] = {}
+        self._again: dict[Lane, tuple[int, int]] = {}
+        """Lanes that are read again from before what is applied, and how far that has come."""
         self._behind: dict[Lane, int] = {}
         self._peers: dict[str, str] = {}
         """URL -> source id of the peers that answer."""
@@ -74,6 +76,10 @@ class PeerBus:
 
     def rewind(self, lane: Lane, position: str | None) -> None:
         self._fed.pop(lane, None)
+        self._again.pop(lane, None)
+        if position is not None:
+            epoch, size = map(int, position.split("/"))
+            self._again[lane] = (epoch, size)
 
     async def ends(self, source: str) -> dict[Lane, str] | None:
         found: dict[Lane, str] = {}
@@ -126,7 +132,11 @@ class PeerBus:
         direct = set(self._peers.values())
         moved = False
         for source, head in heads.items():
-            if source != peer and (source in direct or (source == self._engine.source and self._writer.writable)):
+            if source == self._engine.source:
+                own = self._engine.own
+                if self._writer.writable and head <= (own.epoch, own.size):
+                    continue
+            elif source != peer and source in direct:
                 continue
             lane = _lane(peer, source)
             start = self._start(lane, source)
@@ -140,6 +150,10 @@ class PeerBus:
     def _start(self, lane: Lane, source: str) -> tuple[int, int]:
         state = self._engine.sources.get(source)
         known = (0, 0) if state is None else (state.epoch, state.size)
+        if (again := self._again.get(lane)) is not None:
+            if again < known:
+                return again
+            del self._again[lane]
         return max(known, self._fed.get(lane, known))
 
     async def _journal(self, url: str, peer: str, source: str, start: tuple[int, int], wait_ms: int) -> None:
@@ -155,6 +169,8 @@ class PeerBus:
             raise _Unreachable(str(breach)) from None
         if fed:
             position = (fed[0].epoch, fed[0].sequence + 1)
+            if lane in self._again:
+                self._again[lane] = position
             self._fed[lane] = position
             await self._batches.put((lane, records, f"{position[0]}/{position[1]}"))
 

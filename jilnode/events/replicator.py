@@ -8,12 +8,12 @@ raw, and reading resumes before the first record that is not applied, so that a 
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import msgspec
 
 from jilnode.events.bus import Bus, Lane, Record
+from jilnode.events.duplicates import Duplicates
 from jilnode.events.feed import Feed
 from jilnode.events.quarantine import Quarantine, written
 from jilnode.events.record import SEAL_KIND, seal_of_record
@@ -22,7 +22,6 @@ from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal, decode_header, decode_record, encode_record
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
-from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED, SourceState
 from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.writer import READ_ONLY, Writer
@@ -33,7 +32,6 @@ logger = logging.getLogger("jilnode.replicator")
 
 MARK_PREFIX = "bus/"
 RECORDS_PER_RECEIVE = 4096
-OWN_HEADERS_KEPT = 10_000
 SEALS_MAX = 4096
 RELEASED_LANE = "released"
 POSITION_INTERVAL_US = 1_000_000
@@ -50,6 +48,7 @@ class Replicator:
         self._network = network
         self._trusted = trusted
         self._quarantine = Quarantine(writer, store)
+        self._duplicates = Duplicates(writer, store, network)
         self._looking = asyncio.Lock()
         """Held by whoever sorts and applies: the bus's reader, or an operator's release."""
         self._feeds: dict[str, Feed] = {}
@@ -61,22 +60,13 @@ class Replicator:
         self._rewound: set[Lane] = set()
         self._missing: dict[tuple[Lane, str], tuple[int, int]] = {}
         """(epoch, sequence) that a lane was last read again for."""
+        self._asked_again: dict[str, tuple[int, int]] = {}
+        """Where each source stood when its journal was last asked for from the beginning."""
         self._stored_us = 0
-        self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
-        """Headers that this node wrote lately: their echo comes back from the bus and must be the same."""
         self.received: dict[Lane, str] = {}
         """Position after the newest record that was looked at, per lane: what start-up compares with the bus's end."""
         self.dead_letters = 0
         self.progressed = asyncio.Event()
-
-        writer.listeners.append(self._remember_own)
-
-    def _remember_own(self, entries: list[Entry], seals: list[Seal]) -> None:
-        for entry in entries:
-            if entry.source == self._engine.source:
-                self._recent[(entry.epoch, entry.sequence)] = entry.header
-        while len(self._recent) > OWN_HEADERS_KEPT:
-            self._recent.popitem(last=False)
 
     def stored_positions(self) -> dict[Lane, str]:
         """Where each lane was when this database last said so."""
@@ -146,8 +136,7 @@ class Replicator:
             if (item.epoch, item.size) > (epoch, size):
                 others = [seal for seal in feed.seals if seal != item]
                 feed.seals = sorted([*others, item], key=lambda seal: (seal.epoch, seal.size))[:SEALS_MAX]
-            else:
-                await self._compare_seal(source, item, record)
+            await self._compare_seal(source, item, record)
             return
         wanted = feed.next_position(epoch, size)
         where = (item.epoch, item.sequence)
@@ -161,7 +150,8 @@ class Replicator:
                 self._source_lanes.setdefault(source, set()).add(lane)
             feed.entries.append(item)
         elif where < wanted:
-            await self._compare(feed, item, record)
+            if (invention := await self._duplicates.entry(feed, item)) is not None:
+                await self._dead_letter(record, invention)
         elif not self._redelivered(lane, source):
             # Somebody's invention, or the bus lost what lies between: the source can't be blamed for either.
             self._set_status(source, PARKED, "gap", f"entry {where} came where {wanted} belongs")
@@ -188,34 +178,14 @@ class Replicator:
         # If the stored position did not bring it, it was lost before that was stored.
         self._bus.rewind(lane, None if again else self._written.get(lane))
 
-    async def _compare(self, feed: Feed, entry: Entry, record: Record) -> None:
-        """An entry whose number is taken: a duplicate, or somebody's invention. Only a signature can tell who lied."""
-        where = (entry.epoch, entry.sequence)
-        if feed.source == self._engine.source and self._recent.get(where) == entry.header:
-            return
-        waiting = [item for item in feed.entries if (item.epoch, item.sequence) == where]
-        if waiting:
-            if waiting[0] != entry:
-                feed.offer(entry)
-            return
-        here = await self._store.journal(feed.source, entry.epoch, entry.sequence, 1)
-        if here and here[0].header != entry.header:
-            await self._dead_letter(record, Unproven("fork", f"another entry {where} of {feed.source}, not sealed"))
-
     async def _compare_seal(self, source: str, seal: Seal, record: Record) -> None:
-        """Two seals of one size with different roots, both by the source's key: a fork, and the proof of it."""
-        stored = await self._store.seals(source, seal.epoch, seal.size - 1, 1)
-        known = self._engine.sources.get(source)
-        if not stored or known is None or stored[0].size != seal.size or stored[0].note == seal.note:
-            return
-        here, there = parse_seal(stored[0].note), parse_seal(seal.note)
         try:
-            verify_seal(there, origin_of(self._network, source, seal.epoch), [known.public_key])
+            fork = await self._duplicates.seal(seal)
         except Breach as breach:
             await self._dead_letter(record, breach)
             return
-        if here.root != there.root:
-            await self._fork(source, stored[0].note.encode(), record, f"two seals of {source} of size {seal.size}")
+        if fork is not None:
+            await self._fork(source, fork.here, record, fork.detail)
 
     async def _fork(self, source: str, here: bytes, record: Record, detail: str) -> None:
         if source == self._engine.source:
@@ -322,7 +292,24 @@ class Replicator:
             return True
         feed.forget_seal(group.seal)
         await self._dead_letter(_record_of(group.seal), error)
+        if known is not None and self._duplicates.signed(group.seal, known):
+            self._doubt(feed, known)
         return bool(feed.seals)
+
+    def _doubt(self, feed: Feed, known: SourceState) -> None:
+        """The source signed something that does not fit what is here: either these entries are not its own, or it has
+        a second history. Where that begins is the proof, so a bus that can tell it again is asked to."""
+        self._duplicates.doubt(feed.source)
+        self._set_status(
+            feed.source, PARKED, "unproven", f"what it signed after {known.size} entries does not fit what came of it"
+        )
+        if not self._bus.ordered and (known.epoch, known.size) != self._asked_again.get(feed.source):
+            self._asked_again[feed.source] = (known.epoch, known.size)
+            for lane in self._source_lanes.get(feed.source, ()):
+                self._rewound.add(lane)
+                self._positions.pop(lane, None)
+                self._bus.rewind(lane, f"{known.epoch}/0")
+            feed.clear()
 
     def _set_status(self, source: str, status: str, code: str, detail: str) -> None:
         state = self._engine.sources.get(source)

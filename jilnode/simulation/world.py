@@ -227,7 +227,10 @@ class World:
                 self.network.cut_off.add(node.source)
                 self.cuts += 1
         elif what < 0.55:
-            node.backup = node.disk.copy()
+            # A disk without a journal is a copy of nothing: that the trust file then forbids a second genesis is the
+            # composition root's rule, and tested there.
+            if node.source in self.trusted:
+                node.backup = node.disk.copy()
         elif what < 0.70:
             node.clock.skew_us += self.random.randrange(-1_500_000, 1_500_000)
         elif what < 0.75:
