@@ -335,8 +335,12 @@ class Node:
         if not self.writer.writable:
             found.append(Reason("not_writable", self.writer.why_not_writable))
         if self.relay is not None and ("replicator" not in self._work or self.relay.down_since_us is not None):
-            found.append(Reason("bus_down", f"{self.relay.lag} entries wait for the bus", blocking=False))
+            assert self.own_head is not None
+            why = self.relay.down_reason or self.own_head.down_reason or "it has not answered yet"
+            found.append(Reason("bus_down", f"{self.relay.lag} entries wait for the bus: {why}", blocking=False))
         if isinstance(self.bus, KafkaBus):
+            if self.bus.unread:
+                found.append(Reason("bus_unread", f"nothing is read from the bus: {self.bus.unread}", blocking=False))
             found += [Reason("bus_gap", f"{lane}: {gap}", blocking=False) for lane, gap in self.bus.gaps.items()]
         found += [Reason(f"{name}_failing", error, blocking=False) for name, error in sorted(self.failing.items())]
         for source, state in self.kernel.engine.sources.items():

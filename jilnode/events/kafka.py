@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeEr
 from aiokafka.helpers import create_ssl_context
 
 from jilnode.events.bus import BusDown, Lane, Record
+from jilnode.events.kafka_reach import why_unreachable
 from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.entry import decode_header, decode_record
 
@@ -70,6 +71,8 @@ class KafkaBus:
         self._network = network
         self._wanted_partitions = partitions
         self._replication = replication
+        self._seeds = seeds
+        self._tls = tls
         self._common: dict[str, Any] = {"bootstrap_servers": ",".join(seeds), "request_timeout_ms": REQUEST_TIMEOUT_MS}
         if tls is not None:
             self._common |= {"security_protocol": "SSL", "ssl_context": tls}
@@ -79,6 +82,8 @@ class KafkaBus:
         """How many the topic has; recorded by the node at its first join."""
         self.gaps: dict[Lane, str] = {}
         """Lanes whose stored offset the broker no longer had, and what was done about it."""
+        self.unread = ""
+        """Why nothing can be read now; empty while reading goes on."""
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def start(self, positions: Mapping[Lane, str]) -> None:
@@ -104,7 +109,7 @@ class KafkaBus:
             self._consumer = None
             await consumer.stop()
             if isinstance(error, KafkaError):
-                raise BusDown(f"no broker answers: {type(error).__name__}") from None
+                raise await self._no_answer(error) from None
             raise
         for topic in topics:
             stored = positions.get(_lane(topic))
@@ -136,9 +141,13 @@ class KafkaBus:
                 except BusDown as error:
                     logger.warning("dead letters will be lost", extra={"fields": {"detail": str(error)}})
         except KafkaError as error:
-            raise BusDown(f"no broker answers: {type(error).__name__}") from None
+            raise await self._no_answer(error) from None
         finally:
             await admin.close()
+
+    async def _no_answer(self, error: KafkaError) -> BusDown:
+        reason = await why_unreachable(self._seeds, self._tls) if isinstance(error, KafkaConnectionError) else ""
+        return BusDown(f"no broker answers: {reason or type(error).__name__}")
 
     async def _make_topic(self, admin: AIOKafkaAdminClient, name: str, partitions: int) -> None:
         config = {"max.message.bytes": str(RECORD_BYTES_MAX), "retention.ms": "-1"}
@@ -244,9 +253,13 @@ class KafkaBus:
                     self._note_gap(topic, offset, starts[topic], ends[topic])
                     consumer.seek(topic, starts[topic])
                 continue
-            except KafkaError:
+            except KafkaError as error:
+                if not self.unread:
+                    logger.error("the bus can't be read", extra={"fields": {"error": type(error).__name__}})
+                self.unread = type(error).__name__
                 await asyncio.sleep(PAUSE_S)
                 continue
+            self.unread = ""
             batches = [
                 (_lane(topic), [_record(message) for message in messages], str(messages[-1].offset + 1))
                 for topic, messages in found.items()
@@ -267,7 +280,7 @@ class KafkaBus:
         topic = TopicPartition(self._topic, partition_of(source, self.partitions))
         try:
             return {_lane(topic): str((await consumer.end_offsets([topic]))[topic])}
-        except (KafkaError, KafkaConnectionError):
+        except KafkaError:
             return None
 
     def reached(self, lane: Lane, position: str | None, end: str) -> bool:

@@ -46,6 +46,7 @@ class Relay:
         self._stored_us = 0
         self.sent: tuple[int, int] = (0, 0)
         self.down_since_us: int | None = None
+        self.down_reason = ""
         writer.listeners.append(self._committed)
 
     def _committed(self, entries: list[Entry], seals: list[Seal]) -> None:
@@ -79,13 +80,14 @@ class Relay:
             try:
                 await self._bus.publish(self._source, records)
             except BusDown as error:
+                self.down_reason = str(error)
                 if self.down_since_us is None:
                     self.down_since_us = self._engine.clock.monotonic_us()
                     logger.warning("the bus is down; the journal waits", extra={"fields": {"detail": str(error)}})
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_PAUSE_MAX_S)
                 continue
-            pause_s, self.down_since_us = RETRY_PAUSE_S, None
+            pause_s, self.down_since_us, self.down_reason = RETRY_PAUSE_S, None, ""
             self.sent = sent
             self._drained.set()
             await self._store_position()

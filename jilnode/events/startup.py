@@ -23,14 +23,18 @@ class OwnHead:
         self._bus = bus
         self._replicator = replicator
         self._source = source
+        self.down_reason = ""
+        """Why the bus does not answer; empty once it has."""
 
     async def start_bus(self, positions: Mapping[Lane, str]) -> None:
         """Tries until the bus answers."""
         while True:
             try:
                 await self._bus.start(positions)
+                self.down_reason = ""
                 return
             except BusDown as error:
+                self.down_reason = str(error)
                 logger.warning("the bus does not answer yet", extra={"fields": {"detail": str(error)}})
                 await asyncio.sleep(RETRY_PAUSE_S)
 

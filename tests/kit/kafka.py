@@ -245,9 +245,9 @@ class KafkaBroker:
         finally:
             await admin.close()
 
-    async def topic(self, partitions: int = 1, settings: Mapping[str, str] | None = None) -> str:
-        """Create a topic that no other test uses, and return its name."""
-        name = f"test-{next(self._numbers)}"
+    async def topic(self, partitions: int = 1, settings: Mapping[str, str] | None = None, name: str = "") -> str:
+        """Create a topic and return its name, which without ``name`` is one that no other test uses."""
+        name = name or f"test-{next(self._numbers)}"
         async with self._admin() as admin:
             answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(settings or {}))])
         # It doesn't raise.
