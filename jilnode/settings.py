@@ -136,7 +136,10 @@ class Settings:
     network: str = _setting("JIL_NETWORK", NETWORK, "dev", ", ".join(NETWORKS))
     data_dir: Path = _setting("JIL_DATA_DIR", FOLDER, Path("data"), "everything that this node keeps in files")
     database_url: str = _setting(
-        "JIL_DATABASE_URL", DATABASE, "", "postgresql://user:password@host/name; without it, SQLite in JIL_DATA_DIR"
+        "JIL_DATABASE_URL",
+        DATABASE,
+        "",
+        "postgresql://user:password@host/name?sslmode=verify-full&sslrootcert=FILE; without it, SQLite in JIL_DATA_DIR",
     )
     identity_key_file: Path | None = _setting(
         "JIL_IDENTITY_KEY_FILE",

@@ -33,35 +33,40 @@ class PostgresStore(SqlStore):
 
     def __init__(self, url: str, *, commit_timeout_s: float = 30.0, lock_wait_s: float = 5.0) -> None:
         super().__init__(POSTGRESQL)
+        self._url = "postgresql://" + url.partition("://")[2]
+        """As the driver takes it, with ``sslmode``, ``sslrootcert`` and the like as everywhere in PostgreSQL."""
         self._engine = create_async_engine(
-            url,
-            # A read is planned when it is asked: tables grow, and plans made while they were small would stay.
-            connect_args={
-                "timeout": _CONNECT_TIMEOUT_S,
-                "command_timeout": _READ_TIMEOUT_S,
-                "server_settings": {
-                    "application_name": "jilnode reader",
-                    "default_transaction_read_only": "on",
-                    "jit": "off",
-                    "plan_cache_mode": "force_custom_plan",
-                },
-            },
+            "postgresql+asyncpg://",
+            async_creator=self._connect_reader,
             json_deserializer=str,
             max_overflow=0,
             pool_size=_READERS,
             pool_timeout=_POOL_TIMEOUT_S,
         )
-        _, self._connect_arguments = self._engine.dialect.create_connect_args(self._engine.url)
         self._commit_timeout_s = commit_timeout_s
         self._lock_wait_s = lock_wait_s
         self._source = ""
         self._session: PostgresSession | None = None
 
+    async def _connect_reader(self, *_: object, **__: object) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_TIMEOUT_S,
+            command_timeout=_READ_TIMEOUT_S,
+            # A read is planned when it is asked: tables grow, and plans made while they were small would stay.
+            server_settings={
+                "application_name": "jilnode reader",
+                "default_transaction_read_only": "on",
+                "jit": "off",
+                "plan_cache_mode": "force_custom_plan",
+            },
+        )
+
     async def open(self, source: str, tables: Sequence[Table[Any]]) -> None:
         """Also raises ``ConnectionError`` when PostgreSQL can't be reached."""
         self._source = source
         shapes = self._declare(tables)
-        session = await PostgresSession.connect(self._connect_arguments, source, self._lock_wait_s)
+        session = await PostgresSession.connect(self._url, source, self._lock_wait_s)
         try:
             async with session.transaction():
                 await prepare_schema(session, POSTGRESQL, source, shapes)
@@ -87,7 +92,7 @@ class PostgresStore(SqlStore):
         assert self._session is not None, "open() comes first"
         self._session.terminate()
         session = await PostgresSession.connect(
-            self._connect_arguments, self._source, self._lock_wait_s, former=self._session.identity
+            self._url, self._source, self._lock_wait_s, former=self._session.identity
         )
         await session.bound_statements(self._commit_timeout_s)
         self._use(session)

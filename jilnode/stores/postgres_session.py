@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import asyncpg
 
@@ -53,9 +52,10 @@ class PostgresSession:
 
     @classmethod
     async def connect(
-        cls, arguments: Mapping[str, Any], source: str, lock_wait_s: float, former: tuple[int, str] | None = None
+        cls, url: str, source: str, lock_wait_s: float, former: tuple[int, str] | None = None
     ) -> "PostgresSession":
-        """A session with safe settings that holds the lock. ``former`` is one of ours that may not have ended yet.
+        """A session with safe settings that holds the lock. ``url`` begins with ``postgresql://``; ``former`` is one of
+        ours that may not have ended yet.
 
         Raises ``ConnectionError``, ``WrongDatabase`` or ``LockLost``.
         """
@@ -78,7 +78,7 @@ class PostgresSession:
         }
         try:
             connection = await asyncpg.connect(
-                **arguments,
+                url,
                 timeout=_CONNECT_TIMEOUT_S,
                 statement_cache_size=1024,
                 max_cached_statement_lifetime=0,
@@ -108,6 +108,10 @@ class PostgresSession:
             value = await self._connection.fetchval("select current_setting($1)", name)
             if value not in safe:
                 raise WrongDatabase(f"PostgreSQL has {name} = {value}, which could lose or change commits: {remedy}")
+        # As it is now it stays for this session, whatever is configured while the node runs.
+        await self._connection.execute(
+            "select set_config('synchronous_commit', current_setting('synchronous_commit'), false)"
+        )
 
     async def _take_lock(self, former: tuple[int, str] | None) -> None:
         """Waits ``lock_wait_s`` for whoever has it; ends our own former session if it lingers, and nobody else's."""

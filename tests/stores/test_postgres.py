@@ -1,8 +1,11 @@
 """PostgreSQL: settings that keep what was committed, the lock in the writer's session, and servers that die."""
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from jilnode.kernel.errors import CommitFailed, CommitUnknown, LockLost, WrongDatabase
 from jilnode.kernel.ports import Store, Wanted
 from jilnode.stores.postgres import PostgresStore
+from tests.kit.certificates import Authority
 from tests.kit.postgres import PostgresServer
 from tests.kit.wait import eventually
 from tests.stores.backends import Opener
@@ -97,6 +101,84 @@ async def test_a_server_that_loses_commits_is_refused(
         with pytest.raises(WrongDatabase, match=f"{name} = off"):
             await opened(PostgresStore(url))
     await eventually(lambda: postgres.psql(f"show {name}") == "on")
+
+
+async def test_a_setting_that_is_changed_later_does_not_reach_the_writer(
+    postgres: PostgresServer, url: str, opened: Opener
+) -> None:
+    store = await opened(PostgresStore(url))
+    with server_setting(postgres, "synchronous_commit", "off"):
+        await eventually(lambda: postgres.psql("show synchronous_commit") == "off")
+        await store.commit(commit_of(0, ONE_ROW))
+        records = await store._session.fetch("show synchronous_commit")
+        assert [tuple(record) for record in records] == [("on",)]
+    await eventually(lambda: postgres.psql("show synchronous_commit") == "on")
+
+
+SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def behind_tls(postgres: PostgresServer, authority: Authority) -> AsyncIterator[int]:
+    """A port where PostgreSQL is reached over TLS only. (The wheel's server is built without.)"""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue("postgres"))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if await reader.readexactly(8) == SSL_REQUEST:
+                writer.write(b"S")
+                await writer.start_tls(context)
+                there, back = await asyncio.open_connection("127.0.0.1", postgres.port)
+                await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_writer_and_readers_speak_tls_as_the_url_says(
+    postgres: PostgresServer, url: str, opened: Opener, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    async with behind_tls(postgres, authority) as port:
+        address = url.replace(f":{postgres.port}/", f":{port}/")
+        store = await opened(PostgresStore(f"{address}?sslmode=verify-full&sslrootcert={authority.certificate}"))
+        await store.commit(commit_of(0, ONE_ROW))
+        assert (await store.page(SHARES, [("account", "a")], after=None, limit=9)).items
+        await store.close()
+
+
+async def test_a_server_that_does_not_prove_its_name_is_not_believed(
+    postgres: PostgresServer, url: str, opened: Opener, tmp_path: Path
+) -> None:
+    for name in ("its", "other"):
+        (tmp_path / name).mkdir()
+    other = Authority(tmp_path / "other")
+    async with behind_tls(postgres, Authority(tmp_path / "its")) as port:
+        address = url.replace(f":{postgres.port}/", f":{port}/")
+        with pytest.raises(ConnectionError, match="certificate"):
+            await opened(PostgresStore(f"{address}?sslmode=verify-full&sslrootcert={other.certificate}"))
+    with pytest.raises(ConnectionError, match="SSL"):
+        await opened(PostgresStore(f"{url}?sslmode=verify-full&sslrootcert={other.certificate}"))
+
+
+async def test_a_url_that_is_not_understood_is_said(url: str, opened: Opener) -> None:
+    with pytest.raises(ConnectionError, match="colour"):
+        await opened(PostgresStore(f"{url}?colour=blue"))
+    with pytest.raises(ConnectionError, match="sslmode"):
+        await opened(PostgresStore(f"{url}?sslmode=maybe"))
 
 
 async def test_another_encoding_is_refused(postgres: PostgresServer, url: str, opened: Opener) -> None:
