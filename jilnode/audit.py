@@ -98,7 +98,7 @@ class Auditor:
         for name, state in sorted(self._engine.sources.items()):
             if state.drift:
                 return f"{name}: a tick's digest is not that of its rows"
-        return None
+        return None if self._engine.sources else "there is no journal in it"
 
     @property
     def heads(self) -> dict[str, tuple[int, int]]:

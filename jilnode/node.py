@@ -102,6 +102,8 @@ class Node:
         self.metrics = Metrics()
         self.failing: dict[str, str] = {}
         """Work beside the writer that failed and is being tried again: its name -> the error's."""
+        self.keys = self._keys()
+        self.rate_share: RateShare | None = None
         self.feed = JournalFeed(self.writer, self.kernel.store)
         self.bus = self._bus()
         self.relay: Relay | None = None
@@ -158,9 +160,8 @@ class Node:
         settings = self.settings
         issuer = settings.jwt_issuer or DEVELOPMENT_ISSUER
         limiter = RateLimiter() if settings.rate_limit else None
-        share = None
         if limiter is not None and settings.redis_url:
-            share = RateShare(limiter, redis_counts(settings.redis_url))
+            self.rate_share = RateShare(limiter, redis_counts(settings.redis_url))
         register_metrics(self.metrics, self.kernel, self.bus, self.relay, self.replicator, self.failing)
         return build_app(
             AppParts(
@@ -168,13 +169,13 @@ class Node:
                 modules=self.modules,
                 writer=self.writer,
                 reader=self.kernel.store,
-                authenticator=Authenticator(self._keys(), issuer=issuer, audience=settings.jwt_audience),
+                authenticator=Authenticator(self.keys, issuer=issuer, audience=settings.jwt_audience),
                 readiness=self.reasons,
                 ticks=lambda: {name: state.tick_us for name, state in self.kernel.engine.sources.items()},
                 events=self.feed,
                 metrics=self.metrics,
                 rate_limiter=limiter,
-                rate_share=share,
+                rate_share=self.rate_share,
                 trusted_proxies=settings.trusted_proxies,
                 forwarder=Forwarder(settings.node_id, plain_http=settings.development) if settings.forwarding else None,
                 extra_handlers=self.peer_server.handlers(),
@@ -334,6 +335,12 @@ class Node:
         found: list[Reason] = []
         if not self.writer.writable:
             found.append(Reason("not_writable", self.writer.why_not_writable))
+        if not self.keys.keys:
+            found.append(Reason("no_token_keys", f"no token can be checked: {self.keys.problem or 'not read yet'}"))
+        elif self.keys.problem:
+            found.append(Reason("token_keys_old", f"not read again: {self.keys.problem}", blocking=False))
+        if self.rate_share is not None and self.rate_share.failing:
+            found.append(Reason("redis_down", "the rate limit is each process's own now", blocking=False))
         if self.relay is not None and ("replicator" not in self._work or self.relay.down_since_us is not None):
             assert self.own_head is not None
             why = self.relay.down_reason or self.own_head.down_reason or "it has not answered yet"

@@ -25,20 +25,20 @@ def register_metrics(
     engine = kernel.engine
     counts = writer.statistics
     obligations = writer.chores.obligations
-    gauge = metrics.gauge
+    gauge, counting = metrics.gauge, metrics.counting
     gauge("jil_writer_writable", "1 when this node takes writes", lambda: float(writer.writable))
     gauge("jil_writer_queue", "Commands that wait", lambda: writer.queue_length)
     gauge("jil_writer_batch", "Commands in the last batch", lambda: counts.last_batch)
-    gauge("jil_writer_commits", "Commits since start", lambda: counts.commits)
-    gauge("jil_writer_commands", "Commands decided since start", lambda: counts.commands)
-    gauge("jil_writer_rejected", "Commands refused since start", lambda: counts.rejected)
-    gauge("jil_writer_failed_commits", "Commits that failed since start", lambda: counts.failed_commits)
-    gauge("jil_writer_unknown_commits", "Commits of unknown outcome since start", lambda: counts.unknown_commits)
-    gauge("jil_writer_commit_seconds", "Time spent in commits since start", lambda: counts.commit_us / 1e6)
-    gauge("jil_writer_decide_seconds", "Time spent deciding since start", lambda: counts.decide_us / 1e6)
-    gauge("jil_foreign_entries", "Entries of other nodes applied since start", lambda: counts.foreign_entries)
+    counting("jil_writer_commits_total", "Commits", lambda: counts.commits)
+    counting("jil_writer_commands_total", "Commands decided", lambda: counts.commands)
+    counting("jil_writer_rejected_total", "Commands refused", lambda: counts.rejected)
+    counting("jil_writer_failed_commits_total", "Commits that failed", lambda: counts.failed_commits)
+    counting("jil_writer_unknown_commits_total", "Commits of unknown outcome", lambda: counts.unknown_commits)
+    counting("jil_writer_commit_seconds_total", "Time spent in commits", lambda: counts.commit_us / 1e6)
+    counting("jil_writer_decide_seconds_total", "Time spent deciding", lambda: counts.decide_us / 1e6)
+    counting("jil_foreign_entries_total", "Entries of other nodes applied", lambda: counts.foreign_entries)
     gauge("jil_obligations_open", "Rows addressed to this node without an answer", lambda: len(obligations))
-    gauge("jil_alarms", "Invariants broken, drifts, forks since start", lambda: len(engine.alarms))
+    gauge("jil_alarms", "Invariants broken, drifts, forks", lambda: len(engine.alarms))
     metrics.gauges(
         "jil_source_size",
         "Entries known of each source",
@@ -58,9 +58,9 @@ def register_metrics(
         lambda: {name: float(state.status != FOLLOWING) for name, state in engine.sources.items()},
     )
     gauge("jil_relay_lag", "Entries of this node that the bus lacks", lambda: 0 if relay is None else relay.lag)
-    gauge(
-        "jil_dead_letters",
-        "Unreadable records put aside since start",
+    counting(
+        "jil_dead_letters_total",
+        "Unreadable records put aside",
         lambda: 0 if replicator is None else replicator.dead_letters,
     )
     gauge("jil_parts_failing", "Parts beside the writer that failed and are tried again", lambda: len(failing))

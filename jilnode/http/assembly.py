@@ -47,9 +47,12 @@ def check_modules(modules: Iterable[Module]) -> None:
 
 
 def resource_of(module: Module, write: Write) -> Query | None:
-    """The query at the same path, if it names the row that its ETag is of."""
+    """The query at the same path, or at what the path is an action on (``/accounts/{account}/freeze``), if it names
+    the row that its ETag is of."""
+    parent = write.path.rpartition("/")[0]
+    places = (write.path, parent) if parent.endswith("}") else (write.path,)
     for query in module.queries:
-        if query.path == write.path and query.etag is not None:
+        if query.path in places and query.etag is not None:
             return query
     return None
 

@@ -5,9 +5,11 @@ import re
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.rows import Image
 
-__all__ = ("etag_of", "expected", "unchanged")
+__all__ = ("ETAG_PATTERN", "etag_of", "expected", "unchanged")
 
-_ETAG = re.compile(rb'"([a-z0-9.-]{3,63}):(\d{1,18}):(\d{1,18})"')
+ETAG_PATTERN = '^"([a-z0-9.-]{3,63}):([0-9]{1,18}):([0-9]{1,18})"$'
+
+_ETAG = re.compile(ETAG_PATTERN.encode())
 
 
 def etag_of(image: Image) -> bytes:

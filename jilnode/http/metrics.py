@@ -74,6 +74,10 @@ class Metrics:
         key = _labels(labels)
         self._family(name, "gauge", description).gauges.append(lambda: {key: read()})
 
+    def counting(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """A counter that somebody else keeps; ``read`` is called at each scrape."""
+        self._family(name, "counter", description).gauges.append(lambda: {(): read()})
+
     def gauges(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """One gauge for each value of ``label`` (a source, a bus), read at each scrape."""
         self._family(name, "gauge", description).gauges.append(

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from jilnode.http.assembly import resource_of
+from jilnode.http.etags import ETAG_PATTERN
 from jilnode.http.parameters import path_names
 from jilnode.http.problems import ProblemBook
 from jilnode.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
@@ -20,6 +22,14 @@ _REFERENCE = "#/components/schemas/{name}"
 _WRITE_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 421, 422, 429, 500, 503)
 _READ_PROBLEMS = (400, 401, 403, 404, 410, 421, 422, 429, 500, 503)
 _PUBLIC_PROBLEMS = (400, 404, 429, 500, 503)
+
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of what this changes, asked for by its id; 412 when it is another by now.",
+    "schema": {"type": "string", "pattern": ETAG_PATTERN},
+}
 
 _DESCRIPTION = f"""\
 Amounts are decimal strings. Times are UTC. Errors are RFC 9457 problems with stable codes, listed at `/problems`.
@@ -115,6 +125,14 @@ def openapi_document(
 
 
 def _write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    operation = _plain_write_operation(module, write, schemas)
+    if resource_of(module, write) is not None:
+        operation["parameters"].append(_IF_MATCH)
+        operation["responses"][str(write.status)]["headers"]["ETag"] = _header("owner:epoch:sequence of the row")
+    return operation
+
+
+def _plain_write_operation(module: Module, write: Write, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         **_common(module, write.summary, write.description, write.scope),
         "operationId": _operation_id(module, write.method, write.path),

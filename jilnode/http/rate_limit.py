@@ -133,14 +133,14 @@ class RateShare:
     """Exchanges counts with other processes a few times a second."""
 
     def __init__(self, limiter: RateLimiter, counts: SharedCounts, wall: Callable[[], float] = time.time) -> None:
-        self._limiter = limiter
+        self.limiter = limiter
         self._counts = counts
         self._wall = wall
         self.failing = False
         limiter.moved = set()
 
     async def exchange(self) -> None:
-        taken = self._limiter.taken()
+        taken = self.limiter.taken()
         if not taken:
             return
         window = int(self._wall() // SHARE_WINDOW_S)
@@ -154,7 +154,7 @@ class RateShare:
             return
         self.failing = False
         for client, own in taken.items():
-            self._limiter.learn(window, client, own, shared[client])
+            self.limiter.learn(window, client, own, shared[client])
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -41,7 +41,7 @@ class WriteRoute:
     """Made once for each ``Write``. ``answer`` is the whole way of a request behind the framework; a hot write takes
     the same steps (``submission``, ``submit``, ``reply``) without it.
 
-    ``resource`` is the query at the same path, if it declares an ETag: then ``If-Match`` is about that row.
+    ``resource`` is the query whose ETag ``If-Match`` is about: ``resource_of`` says which.
     """
 
     def __init__(self, write: Write, writer: WriterPort, resource: Query | None = None) -> None:

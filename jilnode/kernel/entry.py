@@ -191,10 +191,17 @@ def encode_record(entry: Entry) -> bytes:
 
 
 def decode_record(value: bytes) -> Entry:
-    """Slices the header's and the sections' exact bytes out of a bus value. Raises ``msgspec.MsgspecError``."""
+    """Slices the header's and the sections' exact bytes out of a bus value. Raises ``msgspec.MsgspecError``, and
+    ``ValueError`` for bytes around them: whoever slices by the wire page must find the same."""
     record = _record_decoder.decode(value)
     header = bytes(record.header)
     place = _place_decoder.decode(header)
+    # {"header":H,"sections":{"N":S,"N":S}}
+    framing = 25 + sum([len(name) + len(section) + 4 for name, section in record.sections.items()])
+    if record.sections:
+        framing -= 1
+    if len(value) != len(header) + framing or not value.startswith(b'{"header":{'):
+        raise ValueError("white space, or something else, around header and sections")
     return Entry(
         source=place.source_id,
         epoch=place.epoch,

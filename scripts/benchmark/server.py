@@ -22,7 +22,7 @@ from tests.kit.process import free_port
 NODE = "bench-01"
 ASSET = f"CHFX@{NODE}"
 ACCOUNTS = 1_000
-STAGES = ("jil_writer_decide_seconds", "jil_writer_commit_seconds")
+STAGES = ("jil_writer_decide_seconds_total", "jil_writer_commit_seconds_total")
 
 
 class Server:

@@ -304,5 +304,7 @@ def freeze_state(view: Any, context: QueryContext, params: AccountParams) -> Fre
     for node in sorted(known - {home}):
         tick = view[TICKS].get(node)
         applied = (0, 0) if tick is None else tick.heads.get(home, (0, 0))
-        nodes.append(NodeFreeze(node, tuple(applied) > (image.epoch, image.sequence)))
+        # What this node shows it has applied, whenever its own next tick will say so.
+        here = node == context.source
+        nodes.append(NodeFreeze(node, here or tuple(applied) > (image.epoch, image.sequence)))
     return FreezeState(outside(key), row.status, nodes)

@@ -23,7 +23,7 @@ from services.wallet.intents import (
     SetStatus,
     VoidPending,
 )
-from services.wallet.rows import ACCOUNTS
+from services.wallet.rows import ACCOUNTS, PENDING
 from services.wallet.views import (
     AccountView,
     AssetView,
@@ -293,5 +293,6 @@ QUERIES = (
         "wallet:read",
         "One reserved transfer",
         queries.pending,
+        etag=lambda params: (PENDING, params.id.replace("~", "/")),
     ),
 )

@@ -199,6 +199,32 @@ def test_entries_that_no_seal_covers_are_not_proven(journal, run, tmp_path):
     assert "dev-node-01/0/6: no seal covers it" in err
 
 
+def test_nothing_is_not_proven(home, run, tmp_path):
+    path = tmp_path / "empty.jsonl"
+    path.write_bytes(b"")
+    assert run("verify", path) == (1, "", "NOT PROVEN: there is no journal in it\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.replace('{"header":', '{ "header":'),
+        lambda value: value.replace(',"sections":{', ', "sections":{'),
+        lambda value: value[:-1] + " }",
+        lambda value: value.replace('{"header":', '{"other":1,"header":'),
+        lambda value: value.replace('{"header":', '{"header":{},"header":'),
+    ],
+)
+def test_what_others_could_not_slice_is_not_proven(journal, run, tmp_path, change):
+    """The wire page says how to cut an entry out of a record: who follows it must come to the same."""
+    first, rest = run("export")[1].split("\n", 1)
+    record = json.loads(first)
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(record | {"value": change(record["value"])}) + "\n" + rest)
+    code, _, err = run("verify", path)
+    assert (code, err.startswith("NOT PROVEN: unreadable: line 1: ")) == (1, True)
+
+
 def test_a_trust_file_says_whose_genesis_it_is(journal, run, tmp_path):
     trust = tmp_path / "trust.json"
     trust.write_text(run("genesis")[1])

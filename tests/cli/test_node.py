@@ -43,6 +43,22 @@ async def test_a_node_alone_is_ready_at_once(started, tmp_path):
     assert node.reasons() == []
     assert node.http.port > 0
     assert b"jil_writer_writable 1" in node.metrics.text()
+    assert b"# TYPE jil_writer_commits_total counter" in node.metrics.text()
+
+
+async def test_a_node_that_can_check_no_token_is_not_ready(started, tmp_path):
+    url = f"http://127.0.0.1:{free_port()}/keys"
+    node = await started(settings_of(tmp_path, jwks_url=url, jwt_issuer="somebody"))
+    (reason,) = node.reasons()
+    assert (reason.code, reason.blocking) == ("no_token_keys", True)
+    assert "ConnectError" in reason.detail
+
+
+async def test_a_node_without_its_redis_says_so_and_serves(started, tmp_path):
+    node = await started(settings_of(tmp_path, redis_url=f"redis://127.0.0.1:{free_port()}"))
+    node.rate_share.limiter.take("192.0.2.1")
+    await node.rate_share.exchange()
+    assert [(reason.code, reason.blocking) for reason in node.reasons()] == [("redis_down", False)]
 
 
 async def test_a_part_that_fails_is_tried_again_and_the_node_goes_on(started, tmp_path, monkeypatch):

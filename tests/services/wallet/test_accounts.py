@@ -80,14 +80,15 @@ async def test_only_the_home_freezes_and_the_answer_tells_where_it_is_in_force()
         assert refusal.value.status == 421
         await two.operate(SetStatus(a, "frozen"))
 
-        async def in_force():
-            context = QueryContext("operator", frozenset(OPERATOR), home.source, home.engine.now_us())
-            found = await home.writer.query(lambda view: queries.freeze_state(view, context, queries.AccountParams(a)))
+        async def in_force(asked=home):
+            context = QueryContext("operator", frozenset(OPERATOR), asked.source, asked.engine.now_us())
+            found = await asked.writer.query(lambda view: queries.freeze_state(view, context, queries.AccountParams(a)))
             assert found.status == "frozen"
             return {node.node: node.in_force for node in found.nodes}
 
         assert await in_force() == {"ch-zug-01": True, "sg-mas-01": False}
         await two.settle()
+        assert await in_force(away) == {"ch-zug-01": True, "sg-mas-01": True}
         two.clock.advance(31)
         await two.settle()
         assert await in_force() == {"ch-zug-01": True, "sg-mas-01": True}
