@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -84,6 +85,15 @@ def _web(text: str) -> str:
     return text.rstrip("/")
 
 
+def _networks(text: str) -> tuple[str, ...]:
+    for item in _many(text):
+        try:
+            ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(f"addresses or networks, such as 10.0.0.0/8; {item!r} is neither") from None
+    return _many(text)
+
+
 def _brokers(text: str) -> tuple[str, ...]:
     for item in _many(text):
         host, _, port = item.rpartition(":")
@@ -112,7 +122,7 @@ PORT = _Kind("port", _number(0, 65535))
 COUNT = _Kind("number", _number(1, 2**62))
 FILE = _Kind("file", Path)
 FOLDER = _Kind("folder", Path)
-LIST = _Kind("list", _many)
+PROXIES = _Kind("list", _networks)
 WEB = _Kind("address", _web)
 WEB_LIST = _Kind("list", lambda text: tuple(map(_web, _many(text))))
 BROKERS = _Kind("list", _brokers)
@@ -160,7 +170,7 @@ class Settings:
     http_cert_file: Path | None = _setting("JIL_HTTP_CERT_FILE", FILE, None, "serve HTTPS with this certificate")
     http_key_file: Path | None = _setting("JIL_HTTP_KEY_FILE", FILE, None, "and this key")
     public_url: str = _setting("JIL_PUBLIC_URL", WEB, "", "where others reach this node; told to them")
-    trusted_proxies: tuple[str, ...] = _setting("JIL_TRUSTED_PROXIES", LIST, (), "whose X-Forwarded-For to believe")
+    trusted_proxies: tuple[str, ...] = _setting("JIL_TRUSTED_PROXIES", PROXIES, (), "whose X-Forwarded-For to believe")
     forwarding: bool = _setting("JIL_FORWARDING", SWITCH, False, "pass misdirected requests on to the owner, once")
     rate_limit: bool = _setting("JIL_RATE_LIMIT", SWITCH, True, "10 requests a second and address, 20 at once")
     redis_url: str = _setting("JIL_REDIS_URL", REDIS, "", "share rate limits between processes through Redis")

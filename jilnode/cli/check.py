@@ -5,7 +5,8 @@ import sys
 
 from jilnode.identity import load_trust
 from jilnode.module import installed_modules
-from jilnode.settings import Settings, describe, load_settings
+from jilnode.preflight import faults
+from jilnode.settings import Settings, SettingsError, describe, load_settings
 from jilnode.zone import installed_zones
 
 __all__ = ("add_arguments", "run")
@@ -20,6 +21,8 @@ def run(options: argparse.Namespace) -> int:
         _print_table()
         return 0
     settings = load_settings()
+    if problems := faults(settings):
+        raise SettingsError(problems)
     trusted = load_trust(settings.trust_file)
     missing = settings.missing()
     if settings.jurisdiction not in {zone.code for zone in installed_zones()}:

@@ -11,7 +11,8 @@ import uvloop
 from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.http.logs import configure_logs
 from jilnode.node import Node
-from jilnode.settings import Settings, load_settings
+from jilnode.preflight import faults
+from jilnode.settings import Settings, SettingsError, load_settings
 
 __all__ = ("add_arguments", "run")
 
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = load_settings()
+    if problems := faults(settings):
+        raise SettingsError(problems)
     configure_logs(settings.node_id, settings.log_level)
     for problem in settings.missing():
         print(f"missing: {problem}", file=sys.stderr)

@@ -340,6 +340,31 @@ def test_check_says_what_is_missing(home, run, monkeypatch):
     assert "JIL_PEER is not a setting; did you mean JIL_PEERS?" in err
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_what_a_setting_names_is_tried_and_named(run, home, monkeypatch, tmp_path, command):
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    for name, text in {
+        "JIL_JWKS_URL": "http://keys.example",
+        "JIL_JWT_ISSUER": "somebody",
+        "JIL_HTTP_CERT_FILE": str(junk),
+        "JIL_HTTP_KEY_FILE": str(junk),
+        "JIL_KAFKA_CA_FILE": str(junk),
+        "JIL_DATA_DIR": str(blocked / "data"),
+    }.items():
+        monkeypatch.setenv(name, text)
+    code, _, err = run(command)
+    assert code == 2
+    named = [line.removeprefix("jilnode: ").partition(":")[0].partition(",")[0] for line in err.splitlines()]
+    assert named == ["JIL_JWKS_URL", "JIL_HTTP_CERT_FILE", "JIL_KAFKA_CA_FILE", "JIL_DATA_DIR"]
+    monkeypatch.delenv("JIL_JWKS_URL")
+    monkeypatch.setenv("JIL_JWKS_FILE", str(junk))
+    code, _, err = run(command)
+    assert (code, "JIL_JWKS_FILE: " in err) == (2, True)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name, capsys):
     with pytest.raises(SystemExit) as ended:

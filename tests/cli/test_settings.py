@@ -67,6 +67,7 @@ def test_what_is_understood(name, text, field, value):
         ("JIL_DATABASE_URL", "mysql://u@h/d"),
         ("JIL_REDIS_URL", "localhost"),
         ("JIL_LOG_LEVEL", "LOUD"),
+        ("JIL_TRUSTED_PROXIES", "the.proxy"),
         ("JIL_TRUST_FILE", "/nowhere/trust.json"),
     ],
 )

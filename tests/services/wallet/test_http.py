@@ -28,9 +28,11 @@ class Client:
         self.http = http
         self.count = 0
 
-    async def post(self, path: str, body: Any = None, subject: str = "operator", scopes: str = ALL) -> httpx.Response:
+    async def post(
+        self, path: str, body: Any = None, subject: str = "operator", scopes: str = ALL, **more: str
+    ) -> httpx.Response:
         self.count += 1
-        headers = {**bearer(subject=subject, scopes=scopes), "Idempotency-Key": f"k{self.count}"}
+        headers = {**bearer(subject=subject, scopes=scopes), "Idempotency-Key": f"k{self.count}", **more}
         return await self.http.post(BASE + path, json={} if body is None else body, headers=headers)
 
     async def get(self, path: str, subject: str = "operator", scopes: str = ALL) -> httpx.Response:
@@ -190,6 +192,12 @@ async def test_fees_quotes_limits_roaming_and_status_over_http():
         for verb, status in (("freeze", "frozen"), ("unfreeze", "active")):
             answer = await client.post(f"/accounts/kestrel@ch-zug-01/{verb}")
             assert (answer.status_code, answer.json()["status"]) == (200, status)
+        own = (await client.get("/accounts/kestrel@ch-zug-01", "kestrel", OWN)).json()["id"]
+        etag = (await client.get(f"/accounts/{own}", "kestrel", OWN)).headers["etag"]
+        for wanted in (200, 412):
+            answer = await client.post(f"/accounts/{own}/freeze", **{"If-Match": etag})
+            assert answer.status_code == wanted
+        assert (await client.post(f"/accounts/{own}/unfreeze")).status_code == 200
         found = (await client.get("/accounts/kestrel@ch-zug-01/status", "kestrel", OWN)).json()
         assert (found["status"], found["nodes"]) == ("active", [{"node": "ch-zug-01", "in_force": True}])
         await turn(node)
