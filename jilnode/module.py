@@ -125,7 +125,7 @@ class Query:
     """A route that reads. ``params`` is a Struct of path and query parameters (validated by type). Either ``read(view,
     context, params)`` (committed rows, synchronous, may be run again) or ``listing(reader, context, params)`` (async;
     ``reader.page(table, any_of, after=, limit=, descending=)`` and ``reader.get(table, keys)`` read beside the writer).
-    ``etag(params)`` names the row whose image is the ETag."""
+    ``etag(params)`` names the row whose image is the ETag. ``example`` is a ``params``."""
 
     path: str
     params: type[Any]
@@ -135,6 +135,7 @@ class Query:
     read: Callable[[Any, QueryContext, Any], Any] | None = None
     listing: Callable[[Any, QueryContext, Any], Awaitable[Any]] | None = None
     etag: Callable[[Any], Touch] | None = None
+    example: Any = None
     reply_example: Any = None
     description: str = ""
 

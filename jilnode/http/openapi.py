@@ -177,6 +177,10 @@ def _plain_write_operation(module: Module, write: Write, schemas: Mapping[Any, A
 
 def _query_operation(module: Module, query: Query, reply: Any) -> dict[str, Any]:
     parameters = _parameters(query)
+    shown = {} if query.example is None else msgspec.to_builtins(query.example)
+    for parameter in parameters:
+        if parameter["required"] and parameter["name"] in shown:
+            parameter["example"] = shown[parameter["name"]]
     responses: dict[str, Any] = {
         "200": {"description": "Committed state.", "content": _content(reply, query.reply_example)}
     }

@@ -65,6 +65,8 @@ class WriteRoute:
         if _KEY.fullmatch(key) is None:
             raise Rejected("idempotency_key_invalid", "1 to 255 visible ASCII characters.", status=400)
         check_json(headers.get(b"content-type"))
+        if b"content-encoding" in headers:
+            raise Rejected("unsupported_media_type", "Send the body as it is, not compressed.", status=415)
         if asked.query:
             raise Rejected("bad_request", "This address takes no query.", status=400)
         value = decode(self._decoder, asked.body)

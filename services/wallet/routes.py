@@ -6,7 +6,7 @@ import msgspec
 
 from jilnode.limits import BATCH_CHUNK_ITEMS, BATCH_ITEMS_MAX
 from jilnode.module import Query, Rejected, Write
-from services.wallet import listings, queries
+from services.wallet import examples, listings, queries
 from services.wallet.intents import (
     Burn,
     CreateAccount,
@@ -86,7 +86,7 @@ WRITES = (
         "wallet:issue",
         "Create an asset that this node issues",
         example=CreateAsset("CHFX", 2),
-        reply_example=AssetView("CHFX@ch-zug-01", 2, "token"),
+        reply_example=examples.ASSET,
     ),
     Write(
         f"{BASE}/accounts",
@@ -95,6 +95,7 @@ WRITES = (
         "wallet:transfer",
         "Open an account at this node",
         example=CreateAccount(handle="kestrel"),
+        reply_example=examples.ACCOUNT,
     ),
     Write(
         f"{BASE}/issues",
@@ -103,6 +104,7 @@ WRITES = (
         "wallet:issue",
         "Issue money of an asset of this node",
         example=Issue("CHFX@ch-zug-01", "kestrel@ch-zug-01", "1000.00"),
+        reply_example=examples.ISSUED,
     ),
     Write(
         f"{BASE}/burns",
@@ -111,6 +113,7 @@ WRITES = (
         "wallet:issue",
         "Burn money of an asset of this node",
         example=Burn("CHFX@ch-zug-01", "kestrel@ch-zug-01", "10.00"),
+        reply_example=examples.BURNED,
     ),
     Write(
         f"{BASE}/transfers",
@@ -120,6 +123,7 @@ WRITES = (
         "Move money",
         hot=True,
         example=_TRANSFER,
+        reply_example=examples.TRANSFER,
         description="Durable on this node once answered. `409 share_short`: the rest lies at another node, try again.",
     ),
     Write(
@@ -129,6 +133,7 @@ WRITES = (
         "wallet:transfer",
         "Reserve money for a transfer",
         example=ReserveTransfer("ch-zug-01~0-0000000004", "kestrel@sg-mas-01", "CHFX@ch-zug-01", "12.50", 600),
+        reply_example=examples.RESERVED,
     ),
     Write(
         f"{BASE}/transfers/pending/{{id:str}}/post",
@@ -138,6 +143,7 @@ WRITES = (
         "Post a reserved transfer, whole or in part",
         command=_post_pending,
         example=PostBody("10.00"),
+        reply_example=examples.TRANSFER,
     ),
     Write(
         f"{BASE}/transfers/pending/{{id:str}}/void",
@@ -148,6 +154,7 @@ WRITES = (
         status=200,
         command=_void_pending,
         example=NoBody(),
+        reply_example=examples.VOIDED,
     ),
     Write(
         f"{BASE}/transfers/linked",
@@ -156,6 +163,7 @@ WRITES = (
         "wallet:transfer",
         "Move money several times, all or none (at most 100)",
         example=PostLinked((_TRANSFER,)),
+        reply_example=examples.LINKED,
     ),
     Write(
         f"{BASE}/transfers/batch",
@@ -164,6 +172,7 @@ WRITES = (
         "wallet:transfer",
         "Move money many times, each for itself (at most 1,000)",
         example=PostBatch((_TRANSFER,)),
+        reply_example=examples.BATCH,
         split=_split,
         join=_join,
     ),
@@ -175,6 +184,7 @@ WRITES = (
         "Set this node's fees on an asset",
         status=200,
         example=SetFee("CHFX@ch-zug-01", (("0", 30), ("10000.00", 10))),
+        reply_example=examples.SETTING,
     ),
     Write(
         f"{BASE}/limits",
@@ -184,6 +194,7 @@ WRITES = (
         "Limit what an account may move",
         status=200,
         example=SetLimit("kestrel@ch-zug-01", "CHFX@ch-zug-01", single="500.00", daily="2000.00"),
+        reply_example=examples.SETTING,
     ),
     Write(
         f"{BASE}/roaming",
@@ -193,6 +204,7 @@ WRITES = (
         "Allow an account's money to other nodes",
         status=200,
         example=SetRoaming("kestrel@ch-zug-01", "CHFX@ch-zug-01", "200.00", ("sg-mas-01",)),
+        reply_example=examples.SETTING,
     ),
     *(
         Write(
@@ -204,6 +216,7 @@ WRITES = (
             status=200,
             command=_status(status),
             example=NoBody(),
+            reply_example=msgspec.structs.replace(examples.ACCOUNT, status=status),
             description="Ask for the account's `status` to see at which nodes it is in force already.",
         )
         for verb, status in (("freeze", "frozen"), ("unfreeze", "active"), ("close", "closed"))
@@ -211,7 +224,15 @@ WRITES = (
 )
 
 QUERIES = (
-    Query(f"{BASE}/assets", queries.NoParams, queries.Assets, "wallet:read", "All assets known here", queries.assets),
+    Query(
+        f"{BASE}/assets",
+        queries.NoParams,
+        queries.Assets,
+        "wallet:read",
+        "All assets known here",
+        queries.assets,
+        reply_example=examples.ASSETS,
+    ),
     Query(
         f"{BASE}/accounts",
         listings.PageParams,
@@ -219,6 +240,7 @@ QUERIES = (
         "wallet:read",
         "Your accounts",
         listing=listings.accounts,
+        reply_example=examples.ACCOUNTS,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/terms",
@@ -227,6 +249,8 @@ QUERIES = (
         "wallet:read",
         "Limits and roaming of an account and asset",
         queries.terms,
+        example=queries.TermsParams("kestrel@ch-zug-01", "CHFX@ch-zug-01"),
+        reply_example=examples.TERMS,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}",
@@ -236,6 +260,8 @@ QUERIES = (
         "One account",
         queries.account,
         etag=lambda params: (ACCOUNTS, params.account.replace("~", "/")),
+        example=queries.AccountParams(examples.ACCOUNT.id),
+        reply_example=examples.ACCOUNT,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/balances",
@@ -244,6 +270,8 @@ QUERIES = (
         "wallet:read",
         "What an account has: available, pending, in transit, here and elsewhere",
         queries.balances,
+        example=queries.AccountParams("kestrel@ch-zug-01"),
+        reply_example=examples.BALANCES,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/history",
@@ -252,6 +280,8 @@ QUERIES = (
         "wallet:read",
         "An account's transfers, newest first",
         listing=listings.history,
+        example=listings.HistoryParams("kestrel@ch-zug-01"),
+        reply_example=examples.HISTORY,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/pending",
@@ -260,6 +290,8 @@ QUERIES = (
         "wallet:read",
         "An account's reserved transfers, open and resolved, newest first",
         listing=listings.pendings,
+        example=listings.HistoryParams("kestrel@ch-zug-01"),
+        reply_example=examples.PENDINGS,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/statement",
@@ -268,6 +300,8 @@ QUERIES = (
         "wallet:read",
         "An account's transfers as signed lines, newest first",
         listing=listings.statement,
+        example=listings.HistoryParams("kestrel@ch-zug-01"),
+        reply_example=examples.STATEMENT,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/status",
@@ -276,8 +310,19 @@ QUERIES = (
         "wallet:read",
         "An account's status, and at which nodes it is in force",
         queries.freeze_state,
+        example=queries.AccountParams("kestrel@ch-zug-01"),
+        reply_example=examples.STATUS,
     ),
-    Query(f"{BASE}/quotes", queries.QuoteParams, queries.Quote, "wallet:read", "What a transfer costs", queries.quote),
+    Query(
+        f"{BASE}/quotes",
+        queries.QuoteParams,
+        queries.Quote,
+        "wallet:read",
+        "What a transfer costs",
+        queries.quote,
+        example=queries.QuoteParams("CHFX@ch-zug-01", "12.50"),
+        reply_example=examples.QUOTE,
+    ),
     Query(
         f"{BASE}/transfers/{{id:str}}",
         queries.IdParams,
@@ -285,6 +330,8 @@ QUERIES = (
         "wallet:read",
         "One transfer",
         listing=listings.transfer,
+        example=queries.IdParams(examples.TRANSFER.id),
+        reply_example=examples.HISTORY.items[0],
     ),
     Query(
         f"{BASE}/transfers/pending/{{id:str}}",
@@ -294,5 +341,7 @@ QUERIES = (
         "One reserved transfer",
         queries.pending,
         etag=lambda params: (PENDING, params.id.replace("~", "/")),
+        example=queries.IdParams(examples.RESERVED.id),
+        reply_example=examples.RESERVED,
     ),
 )

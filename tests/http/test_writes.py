@@ -118,6 +118,7 @@ async def test_a_deep_pointer(client: Client) -> None:
         ({"Content-Type": None}, 415, "unsupported_media_type"),
         ({"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         ({"Content-Type": "application/json; charset=latin-1"}, 415, "unsupported_media_type"),
+        ({"Content-Encoding": "gzip"}, 415, "unsupported_media_type"),
         ({"Authorization": None}, 401, "token_missing"),
         ({"If-Match": '"ch-zug-01:0:1"'}, 412, "precondition_failed"),
     ],

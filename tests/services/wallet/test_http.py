@@ -210,6 +210,12 @@ def test_the_module_can_be_served_and_its_examples_are_what_the_routes_take():
     for write in MODULE.writes:
         assert write.example is not None, write.path
         assert msgspec.json.decode(msgspec.json.encode(write.example), type=write.body) == write.example
+        assert isinstance(write.reply_example, write.reply), write.path
+    for query in MODULE.queries:
+        assert isinstance(query.reply_example, query.reply), query.path
+        info = msgspec.inspect.type_info(query.params)
+        needed = any(field.required for field in info.fields)
+        assert isinstance(query.example, query.params) or not needed, query.path
 
 
 def test_every_code_is_listed_once_with_a_title():
