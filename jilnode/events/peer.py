@@ -113,12 +113,16 @@ class PeerBus:
         while True:
             try:
                 await self._pull(url)
-                pause_s = PAUSE_S
             except _Unreachable as error:
                 self._peers.pop(url, None)
                 logger.info("a peer does not answer", extra={"fields": {"peer": url, "detail": str(error)}})
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            except Exception:
+                logger.exception("a peer can't be followed now; it is tried again", extra={"fields": {"peer": url}})
+            else:
+                pause_s = PAUSE_S
+                continue
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     async def _pull(self, url: str) -> None:
         """One round: this peer's own journal, with a long poll; and those of sources that have no peer of their own."""
@@ -133,8 +137,9 @@ class PeerBus:
         moved = False
         for source, head in heads.items():
             if source == self._engine.source:
-                own = self._engine.own
-                if self._writer.writable and head <= (own.epoch, own.size):
+                # Of a node that writes, nobody knows more than it does itself; who says so shows it a second history.
+                own = self._engine.sources.get(source)
+                if own is not None and self._writer.writable and head <= (own.epoch, own.size):
                     continue
             elif source != peer and source in direct:
                 continue

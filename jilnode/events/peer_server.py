@@ -54,7 +54,10 @@ class PeerServer:
     def handlers(self) -> Sequence[HTTPRouteHandler]:
         @get("/v1/peer/genesis", opt=_PUBLIC, include_in_schema=False, media_type=LINES)
         async def genesis() -> Response[bytes]:
-            return Response(await self._lines(self._engine.source, self._engine.own.epoch, 0, 1), media_type=LINES)
+            own = self._engine.sources.get(self._engine.source)
+            if own is None:
+                raise Rejected("not_writable", "this node's journal is not here yet", status=503, retry_after_s=1)
+            return Response(await self._lines(self._engine.source, own.epoch, 0, 1), media_type=LINES)
 
         @get("/v1/peer/heads", opt=_PUBLIC, include_in_schema=False, media_type=JSON)
         async def heads(request: Request[Any, Any, Any]) -> Response[bytes]:
