@@ -54,6 +54,10 @@ class Change:
         """Whether a row of one of the module's tables changes, so that the module's own invariants judge the event."""
         return any(table.startswith(f"{name}.") for table in self._rows)
 
+    def keys(self, name: str) -> Set[str]:
+        """Keys of the rows of the table of that name that change, whichever module it is of."""
+        return {change[0] for change in self._rows.get(name, ())}
+
     def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
         """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that
         row."""

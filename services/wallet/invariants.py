@@ -6,6 +6,7 @@ transit or a supply change that says so; nothing is below zero; what arrives was
 or claim what was not sent to it.
 """
 
+from collections.abc import Set
 from typing import Any
 
 from jilnode.module import Change, Invariant
@@ -163,11 +164,19 @@ def _reserved(change: Change) -> str | None:
         held[share] = held.get(share, 0) + (reserved if before is not None else -reserved)
     if posts:
         return f"{next(iter(posts))} is posted but not resolved"
+    kept: dict[str, Set[str]] = {}
     for key, before, after in change.rows(RESERVATIONS):
+        keeper = (after or before).keeper
+        if keeper not in kept:
+            kept[keeper] = change.keys(keeper)
+        if key not in kept[keeper]:
+            return f"reservation {key} changes without what it is for"
         if after is not None and (after.amount <= 0 or after.paid < (0 if before is None else before.paid)):
             return f"reservation {key} holds nothing, or takes back what it paid"
-        if before is not None and after is not None and (before.account, before.asset) != (after.account, after.asset):
-            return f"reservation {key} is of another balance"
+        if before is not None and after is not None:
+            was, now = (before.account, before.asset, before.keeper), (after.account, after.asset, after.keeper)
+            if was != now:
+                return f"reservation {key} is of another balance, or for something else"
         for row, sign in ((before, 1), (after, -1)):
             if row is not None:
                 share = f"{row.account}/{row.asset}/{change.source}"

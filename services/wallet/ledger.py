@@ -8,7 +8,7 @@ is checked there and then, so what pays later is only whether the account may st
 from typing import Any
 
 from jilnode.kernel.state import Context, State
-from jilnode.module import Rejected
+from jilnode.module import Rejected, Table
 from services.wallet.commands.fees import charge
 from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, counter_of, uncount
@@ -36,14 +36,22 @@ def may_pay(context: Context, account: str, row: Account | None) -> str:
 class _Held:
     """A reservation as this command has it so far."""
 
-    __slots__ = ("account", "amount", "asset", "before", "counted", "paid")
+    __slots__ = ("account", "amount", "asset", "before", "counted", "keeper", "paid")
 
     def __init__(
-        self, account: str, asset: str, amount: int, paid: int, counted: Counted | None, before: Reservation | None
+        self,
+        account: str,
+        asset: str,
+        amount: int,
+        keeper: str,
+        paid: int,
+        counted: Counted | None,
+        before: Reservation | None,
     ) -> None:
         self.account = account
         self.asset = asset
         self.amount = amount
+        self.keeper = keeper
         self.paid = paid
         self.counted = counted
         self.before = before
@@ -62,13 +70,15 @@ class Ledger:
         self._held: dict[str, _Held] = {}
         self._fees: dict[str, int] = {}
 
-    def reserve(self, key: str, account: str, asset: str, amount: int, limited: int, purpose: Purpose) -> None:
-        """Sets ``amount`` aside under ``key``; ``limited`` of it, without the fees, counts against the account's
-        limits. Raises ``Rejected``: ``insufficient_funds``, ``share_short``, ``limit_...``."""
+    def reserve(
+        self, keeper: Table[Any], key: str, account: str, asset: str, amount: int, limited: int, purpose: Purpose
+    ) -> None:
+        """Sets ``amount`` aside for the row of ``keeper`` under ``key``; ``limited`` of it, without the fees, counts
+        against the account's limits. Raises ``Rejected``: ``insufficient_funds``, ``share_short``, ``limit_...``."""
         balance = f"{account}/{asset}"
         counted = self._take(balance, amount, limited, purpose)
         self._change(balance)[_HELD] += amount
-        self._held[key] = _Held(account, asset, amount, 0, counted, None)
+        self._held[key] = _Held(account, asset, amount, keeper.name, 0, counted, None)
 
     def has(self, key: str) -> bool:
         """Whether this command has touched the reservation already."""
@@ -122,7 +132,7 @@ class Ledger:
         reservations = state[RESERVATIONS]
         for key, held in self._held.items():
             if held.amount:
-                row = Reservation(held.account, held.asset, held.amount, held.paid, held.counted)
+                row = Reservation(held.account, held.asset, held.amount, held.keeper, held.paid, held.counted)
                 if held.before is None:
                     reservations.insert(key, row)
                 elif held.before.amount != held.amount:
@@ -164,7 +174,7 @@ class Ledger:
         if held is None:
             row: Any = self._state[RESERVATIONS].get(key)
             assert row is not None, f"nothing is reserved under {key}"
-            held = self._held[key] = _Held(row.account, row.asset, row.amount, row.paid, row.counted, row)
+            held = self._held[key] = _Held(row.account, row.asset, row.amount, row.keeper, row.paid, row.counted, row)
         return held
 
     def _post(self, debit: str, credit: str, asset: str, amount: int, fee: int, scale: int, of: str) -> None:

@@ -165,12 +165,14 @@ class Pending(Owned, frozen=True):
 
 
 class Reservation(Owned, frozen=True):
-    """Money set aside in its share's ``held`` for what another module keeps under the same key: an order, a quote. Of
-    it ``paid`` went out already. It ends when nothing is left. ``counted`` is None where no limit counts."""
+    """Money set aside in its share's ``held`` for what another module keeps under the same key in its table ``keeper``:
+    an order, a quote. It changes with that row and not without it, so that module's rules judge it too. Of it ``paid``
+    went out already. It ends when nothing is left. ``counted`` is None where no limit counts."""
 
     account: str
     asset: str
     amount: int
+    keeper: str
     paid: int = 0
     counted: Counted | None = None
 

@@ -149,7 +149,7 @@ class Desk:
             self.ledger.keep(key, cost)
         elif cost:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
-            self.ledger.reserve(key, order.account, self.gives(side), cost, limited, _purpose(order))
+            self.ledger.reserve(ORDERS, key, order.account, self.gives(side), cost, limited, _purpose(order))
         floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
         self._pay(key, order, found, taker_bps)
         for unfit in found.unfit:
@@ -170,7 +170,7 @@ class Desk:
         """A stop order waits outside the book, funded."""
         hold = hold_of(self.market, order)
         limited = given(self.market, order.side, order.price, order.remaining)
-        self.ledger.reserve(key, order.account, self.gives(order.side), hold, limited, _purpose(order))
+        self.ledger.reserve(ORDERS, key, order.account, self.gives(order.side), hold, limited, _purpose(order))
         self.state[ORDERS].insert(key, order)
         self.looks = True
 

@@ -26,7 +26,7 @@ JUNK = "JUNK@sg-mas-01"
 
 
 class Twist(msgspec.Struct, frozen=True):
-    """Runs ``command``, then ``twist(state, context)`` over what it changed."""
+    """Runs ``command``, where there is one, then ``twist(state, context)`` over what it changed."""
 
     command: Any
     twist: Callable[[Any, Any], None]
@@ -34,7 +34,8 @@ class Twist(msgspec.Struct, frozen=True):
 
 def _twisted(state: Any, context: Any, command: Twist) -> None:
     handlers = {item.type: item.handler for item in DEX.commands}
-    handlers[type(command.command)](state, context, command.command)
+    if command.command is not None:
+        handlers[type(command.command)](state, context, command.command)
     command.twist(state, context)
 
 
@@ -373,6 +374,21 @@ async def test_a_forged_event_is_refused_and_changes_nothing(name):
         await scene.begin(exchange)
         command, twist, code = FORGERIES[name]
         await refused(scene, command(scene), twist, code)
+
+
+async def test_an_order_s_money_does_not_go_back_without_the_order():
+    """An event of the wallet's tables alone is not judged by the exchange."""
+
+    def give_back(scene: Scene, rows: Rows) -> None:
+        key = scene.made.replace("~", "/")
+        amount = rows.row(RESERVATIONS, key).amount
+        rows.drop(RESERVATIONS, key)
+        rows.add(scene.maker, BASE, amount, -amount)
+
+    exchange, scene = scenery()
+    async with running(*exchange.nodes):
+        await scene.begin(exchange)
+        await refused(scene, None, give_back, "wallet_reserved")
 
 
 async def test_a_candle_that_was_not_is_refused():

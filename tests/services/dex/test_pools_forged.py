@@ -242,7 +242,7 @@ FORGERIES = {
         lambda it: [
             it.pool(halted="held"),
             it.share(KEY, QUOTE, -5, 5),
-            (RESERVATIONS, f"{ROGUE}/r", Reservation(KEY, QUOTE, 5)),
+            (RESERVATIONS, f"{ROGUE}/r", Reservation(KEY, QUOTE, 5, "dex.order")),
         ],
         BACKED,
     ),

@@ -35,7 +35,7 @@ WHO = st.integers(0, 3)
 AMOUNTS = st.integers(1, 4000)
 REFUSALS = {
     *("insufficient_funds", "share_short", "same_account", "home_not_heard", "pending_resolved", "unknown_pending"),
-    *("unknown_account", "misdirected", "limit_daily", "command_too_wide"),
+    *("unknown_account", "misdirected", "limit_daily", "limit_count", "command_too_wide"),
 }
 
 

@@ -55,7 +55,7 @@ def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
     gives = legs(quote.terms, quote.price)[1]
     ledger = Ledger(state, context)
     purpose = ("rfq.quote", request_key, gives.amount)
-    ledger.reserve(key, account, gives.asset, gives.amount + gives.fee, gives.amount, purpose)
+    ledger.reserve(QUOTES, key, account, gives.asset, gives.amount + gives.fee, gives.amount, purpose)
     ledger.write()
     state[QUOTES].insert(key, quote)
     if quote.shown and request.state == OPEN:
