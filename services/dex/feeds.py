@@ -9,7 +9,16 @@ import msgspec
 from jilnode.module import EntryRows, Feed, Frame, QueryContext
 from services.dex.commands.markets import market_key
 from services.dex.intents import CancelAll
-from services.dex.listings import OwnFill, TradeView, own_fill, trade_view
+from services.dex.listings import (
+    CandleView,
+    OwnFill,
+    TradeView,
+    candle_view,
+    minute_of,
+    own_fill,
+    running_candle,
+    trade_view,
+)
 from services.dex.queries import (
     CHECKSUM_LEVELS,
     LEVELS_MAX,
@@ -20,13 +29,13 @@ from services.dex.queries import (
     level_views,
     levels,
 )
-from services.dex.rows import BOOKS, BUY, CLOSED, MARKETS, ORDERS, SELL, TRADES
+from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES
 from services.dex.states import state_of
 from services.dex.views import OrderView, closed_view, market_name, order_view
 from services.wallet.queries import check_reader, outside_key
 from services.wallet.rows import ACCOUNTS
 
-__all__ = ("FEEDS", "DepthMessage", "OrdersMessage", "OrdersStreamParams", "TradesMessage")
+__all__ = ("FEEDS", "CandlesMessage", "DepthMessage", "OrdersMessage", "OrdersStreamParams", "TradesMessage")
 
 
 class OrdersStreamParams(msgspec.Struct, frozen=True):
@@ -56,6 +65,15 @@ class TradesMessage(msgspec.Struct, frozen=True):
     market: str
     number: int
     trades: list[TradeView]
+
+
+class CandlesMessage(msgspec.Struct, frozen=True):
+    """Candles of one minute: those that ended since the last message, and the one that runs, null while nothing was
+    traded in it."""
+
+    market: str
+    ended: list[CandleView]
+    running: CandleView | None
 
 
 class OrdersMessage(msgspec.Struct, frozen=True):
@@ -121,6 +139,21 @@ def _trades_delta(view: Any, key: str, changes: Sequence[EntryRows]) -> Frame | 
         return None
     found.sort(key=lambda trade: trade.number)
     return Frame("delta", TradesMessage(market_name(key), found[-1].number, found))
+
+
+def _candles(view: Any, key: str) -> Frame:
+    _, _, book = known_market(view, key)
+    return Frame("snapshot", CandlesMessage(market_name(key), [], running_candle(key, book)))
+
+
+def _candles_delta(view: Any, key: str, changes: Sequence[EntryRows]) -> Frame | None:
+    book = view[BOOKS].get(key)
+    found = [item for rows in changes for item in rows.rows(CANDLES) if item[1].market == key]
+    traded = any(trade.market == key for rows in changes for _, trade in rows.rows(TRADES))
+    if not found and not traded:
+        return None
+    ended = [candle_view(minute_of(candle), [row], book.scales) for candle, row in sorted(found)]
+    return Frame("delta", CandlesMessage(market_name(key), ended, running_candle(key, book)))
 
 
 def _check_market(view: Any, context: QueryContext, params: MarketParams) -> None:
@@ -216,6 +249,21 @@ FEEDS = (
             [TradeView("sg-mas-01~0-00000004d2-1", 4712, "101.20", "0.5000", "50.6000", "buy", 1795415580000000)],
         ),
         description="Trades are numbered without gaps; what was missed can be listed.",
+    ),
+    Feed(
+        f"{_BASE}/markets/{{market:str}}/candles/stream",
+        MarketParams,
+        CandlesMessage,
+        "dex:read",
+        "A market's candles as they grow and end",
+        tables=(BOOKS,),
+        key=lambda context, params: market_key(params.market),
+        check=_check_market,
+        snapshot=_candles,
+        delta=_candles_delta,
+        concerns=_markets,
+        example=CandlesMessage(_MARKET, [], None),
+        description="Of one minute each; longer ones are sums of these.",
     ),
     Feed(
         f"{_BASE}/accounts/{{account:str}}/orders/stream",

@@ -7,7 +7,7 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
-from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES, Candle, Trade
+from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES, Book, Candle, Trade
 from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
 from services.wallet.amounts import format_amount
 from services.wallet.listings import cursor_of, own_account
@@ -28,11 +28,14 @@ __all__ = (
     "TradeView",
     "Trades",
     "TradesParams",
+    "candle_view",
     "candles",
     "closed_orders",
     "fills",
+    "minute_of",
     "order",
     "own_fill",
+    "running_candle",
     "trade_view",
     "trades",
 )
@@ -223,7 +226,7 @@ async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> 
     more = True
     while more and len(rows) < CANDLE_ROWS_MAX:
         page = await reader.page(CANDLES, [("market", key)], after=after, limit=PAGE_ITEMS_MAX, descending=False)
-        rows += [(int(candle.rpartition("/")[2]), image.row) for candle, image in page.items]
+        rows += [(minute_of(candle), image.row) for candle, image in page.items]
         more = page.more
         after = page.items[-1][0] if page.items else after
     groups: dict[int, list[Candle]] = {}
@@ -233,11 +236,25 @@ async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> 
         # The last one may be cut in two: the next page begins with it.
         last, _ = groups.popitem() if len(groups) > 1 else (next(iter(groups)) + params.minutes, [])
         after = f"{key}/{last - 1:010d}"
-    items = [_candle(minute, group, scales) for minute, group in groups.items()]
+    items = [candle_view(minute, group, scales) for minute, group in groups.items()]
     return Candles(market_name(key), params.minutes, items, outside(after) if more else None)
 
 
-def _candle(minute: int, rows: list[Candle], scales: tuple[int, int, int]) -> CandleView:
+def minute_of(key: str) -> int:
+    """The minute since 1970 that a candle's key ends with."""
+    return int(key.rpartition("/")[2])
+
+
+def running_candle(key: str, book: Book) -> CandleView | None:
+    """That of the minute of the last trade, until it is over."""
+    if not book.count:
+        return None
+    row = Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count)
+    return candle_view(book.minute, [row], book.scales)
+
+
+def candle_view(minute: int, rows: list[Candle], scales: tuple[int, int, int]) -> CandleView:
+    """One candle of candles that follow each other."""
     price, base, quote = scales
     return CandleView(
         minute * MINUTE_US,

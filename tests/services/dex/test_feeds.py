@@ -158,6 +158,27 @@ async def test_depth_adds_up_to_the_book(follows: bool) -> None:
         check_exchange(made.home)
 
 
+async def test_candles_grow_and_end() -> None:
+    async with exchange() as made, served(made.home) as server:
+        maker, taker = await made.trader("a"), await made.trader("b")
+        async with stream(server, f"/v1/dex/markets/{MARKET}/candles/stream") as candles:
+            assert (await candles.next())["running"] is None
+            await made.order("a", maker, "sell", "1", "101.00")
+            await made.order("a", maker, "sell", "1", "103.00")
+            await made.order("b", taker, "buy", "1.5", "103.00")
+            running = (await candles.next())["running"]
+            assert (running["open"], running["high"], running["close"], running["count"]) == (
+                "101.00",
+                "103.00",
+                "103.00",
+                2,
+            )
+            made.clock.advance(61)
+            await turn(made.home)
+            last = await candles.next()
+            assert (last["ended"], last["running"]) == ([running], None)
+
+
 async def test_an_account_s_orders_are_cancelled_when_its_stream_ends() -> None:
     async with exchange() as made, served(made.home) as server:
         mine, others = await made.trader("a"), await made.trader("b")
