@@ -34,6 +34,15 @@ def valid_new_key(key: str) -> bool:
 valid_key = lru_cache(maxsize=16_384)(valid_new_key)
 
 
+def nth_key(first: str, number: int) -> str:
+    """The key of number ``number`` (from 1) of those that were made after ``first`` in one event. They sort as they
+    were made: before two digits stands ``g``, before three ``h``, so that ``-f`` comes before ``-g10``."""
+    if number < 16:
+        return f"{first}-{number:x}"
+    digits = f"{number:x}"
+    return f"{first}-{chr(ord('e') + len(digits))}{digits}"
+
+
 def source_id(text: str) -> SourceId:
     """``text`` lowered and checked. Raises ``ValueError`` when it is no source id."""
     lowered = text.strip().lower()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.errors import Missing, Rejected
-from jilnode.kernel.names import valid_new_key
+from jilnode.kernel.names import nth_key, valid_new_key
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.rows import Image, Local, Owned
 from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
@@ -49,10 +49,11 @@ class Context:
         self._tick_us = tick_us
 
     def new_key(self) -> str:
-        """A key that was never used before: source, epoch, sequence of this entry, and a counter from the second on."""
+        """A key that was never used before: source, epoch, sequence of this entry, and a counter from the second on.
+        They sort as they were made."""
         made, self._made = self._made, self._made + 1
         if made:
-            return f"{self._first}-{made:x}"
+            return nth_key(self._first, made)
         epoch, sequence = self._entry
         self._first = f"{self.source}/{epoch:x}-{sequence:010x}"
         return self._first

@@ -211,7 +211,7 @@ class Sweep(Owned, frozen=True):
 
 class Batch(Owned, frozen=True):
     """Orders that came together, each for itself: how many, how many old quotes went for them, and what was refused:
-    (index, code, detail, field). Order number n has the key of the batch with ``-<n + 1 in hex>`` behind it."""
+    (index, code, detail, field). The keys of the orders are those that were made after the batch's (``nth_key``)."""
 
     orders: int
     withdrawn: int = 0

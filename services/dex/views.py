@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.names import nth_key
 from services.dex.rows import (
     BATCHES,
     BOOKS,
@@ -291,7 +292,7 @@ def batch_reply(rows: EntryRows) -> BatchView:
     for order, ended in rows.rows(CLOSED):
         found[order] = closed_view(order, ended, scales[ended.market], _fills(rows, order, scales[ended.market]))
     refused = {index: BatchItem(index, None, code, detail, field) for index, code, detail, field in batch.refused}
-    items = [refused.get(index) or BatchItem(index, found[f"{key}-{index + 1:x}"]) for index in range(batch.orders)]
+    items = [refused.get(index) or BatchItem(index, found[nth_key(key, index + 1)]) for index in range(batch.orders)]
     return BatchView(outside(key), len(items) - len(refused), len(refused), batch.withdrawn, items)
 
 
