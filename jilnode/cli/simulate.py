@@ -1,5 +1,5 @@
-"""Run a fleet from a seed, with crashes, partitions, lost commits and skewed clocks, and check what must always
-hold."""
+"""Run a fleet from a seed, its clients trading, with crashes, partitions, lost commits and skewed clocks, and check
+what must always hold."""
 
 import argparse
 import importlib

@@ -9,9 +9,17 @@ from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_sec
 from jilnode.stores.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
+    from jilnode.simulation.exchange.audit import ExchangeAudit
     from jilnode.simulation.world import SimulatedNode, World
 
-__all__ = ("Checks", "Finding")
+__all__ = ("Checks", "Finding", "SectionRows")
+
+SectionRows = list[tuple[str, str, bytes | None]]
+"""(table, key, document) of each row of an entry; a document of None deletes."""
+
+
+EXPECTED_ALARM = "invariant conserved "
+"""What ``Mint``, a bug on purpose, makes a node say."""
 
 
 class Finding(Exception):
@@ -19,10 +27,12 @@ class Finding(Exception):
 
 
 class Checks:
-    """``history`` is the one true journal of every source, as it was first seen durable anywhere."""
+    """``history`` is the one true journal of every source, as it was first seen durable anywhere. ``exchange`` checks
+    what it says of markets, where there are any."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", exchange: "ExchangeAudit | None") -> None:
         self._world = world
+        self._exchange = exchange
         self.history: dict[tuple[str, int, int], Entry] = {}
         self._pots: dict[str, int] = {}
         self._seen: dict[tuple[MemoryDisk, str, int], int] = {}
@@ -36,11 +46,13 @@ class Checks:
             self._log(node, source, epoch, size)
         if node.alive and node.kernel is not None:
             for alarm in node.engine.alarms:
-                if not alarm.startswith("invariant"):
+                if not alarm.startswith(EXPECTED_ALARM):
                     raise Finding(f"alarm at {node.source}: {alarm}")
             assert node.loop is not None
             if node.loop.errors:
                 raise Finding(f"a task of {node.source} failed: {node.loop.errors[0]}")
+            if self._exchange is not None and not node.engine.dirty:
+                self._exchange.node(node)
 
     def own(self, node: "SimulatedNode") -> None:
         """What a node wrote itself: from here it is the truth that others are compared with."""
@@ -78,12 +90,15 @@ class Checks:
         if header.timestamp < self._times.get(entry.source, ""):
             raise Finding(f"time runs backwards at {where}")
         self._times[entry.source] = header.timestamp
-        self._rows(entry)
+        rows = decode_section(entry.sections["rows"])
+        self._rows(entry, rows)
+        if self._exchange is not None:
+            self._exchange.entry(entry, rows)
 
-    def _rows(self, entry: Entry) -> None:
+    def _rows(self, entry: Entry, rows: SectionRows) -> None:
         """Conservation and ownership, from the bytes alone."""
         moved: dict[str, int] = {}
-        for name, key, doc in decode_section(entry.sections["rows"]):
+        for name, key, doc in rows:
             if name == "ledger.pot":
                 if not key.endswith("/" + entry.source):
                     raise Finding(f"ownership: {entry.source} wrote {name} {key}")
@@ -108,6 +123,8 @@ class Checks:
         first_lost = 1 + max((decode_record(record.value).sequence for record in told), default=-1)
         self._pots = {key: amount for key, amount in self._pots.items() if not key.endswith("/" + node.source)}
         self._times.pop(node.source, None)
+        if self._exchange is not None:
+            self._exchange.forget(node.source)
         kept = [entry for entry in self.history.values() if entry.source == node.source and entry.sequence < first_lost]
         self.history = {where: entry for where, entry in self.history.items() if where[0] != node.source}
         for entry in kept:
@@ -130,6 +147,8 @@ class Checks:
                 found = states.setdefault((source, epoch, size), (digest, b"", node.source))
                 if found[0] != digest:
                     raise Finding(f"divergence: {node.source} and {found[2]} differ in the rows of {source} at {size}")
+        if self._exchange is not None:
+            self._exchange.agreement()
 
     def _digests(self, node: "SimulatedNode") -> dict[str, int]:
         """Every source's digest, summed anew from the rows on the node's disk."""

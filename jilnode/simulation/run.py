@@ -8,13 +8,18 @@ import msgspec
 
 from jilnode.kernel.registry import ModuleLike
 from jilnode.simulation.checks import Checks, Finding
-from jilnode.simulation.clients import Clients
+from jilnode.simulation.clients import Clients, Work
+from jilnode.simulation.errands import LedgerWork
+from jilnode.simulation.exchange.audit import ExchangeAudit
+from jilnode.simulation.exchange.traders import TraderWork
 from jilnode.simulation.ledger import MODULE
 from jilnode.simulation.world import World
+from services.dex.module import MODULE as DEX
 
 __all__ = ("Report", "simulate")
 
 CLIENT_EVERY = 12
+"""Steps from one request to the next, of each unit of weight of what clients do."""
 FAULT_EVERY = 60
 LIE_EVERY = 500
 AGREEMENT_EVERY = 5_000
@@ -35,6 +40,8 @@ class Report(msgspec.Struct, frozen=True):
     restores: int
     partitions: int
     clock_jumps: int
+    trades: int
+    books: int
     finding: str | None
 
     @property
@@ -47,6 +54,7 @@ class Report(msgspec.Struct, frozen=True):
             f"{self.entries} entries; {self.acknowledged} answers ({self.replayed} again), {self.refused} refusals",
             f"{self.crashes} crashes, {self.restores} restores from older copies, {self.partitions} partitions, "
             f"{self.clock_jumps} clock jumps",
+            f"{self.trades} trades; {self.books} times a node's book was compared with its owner's",
             f"trace {self.trace}",
         ]
         if self.finding is None:
@@ -63,6 +71,8 @@ class Report(msgspec.Struct, frozen=True):
             ("simulation.nodes", self.nodes, "1"),
             ("simulation.entries", self.entries, "1"),
             ("simulation.crashes", self.crashes, "1"),
+            ("simulation.trades", self.trades, "1"),
+            ("simulation.books_compared", self.books, "1"),
             ("simulation.findings", 0 if self.finding is None else 1, "1"),
         ]
         return [
@@ -77,19 +87,26 @@ def simulate(
     """Runs ``steps`` steps with faults, then heals the world and waits until everybody agrees.
 
     ``hostile``: somebody on the bus sends entries in others' names. Their victims are then suspended by those who read
-    the lie, which is right, so agreement is not waited for. ``modules`` run beside the simulation's own small one. The
-    report's ``finding`` is None when everything held.
+    the lie, which is right, so agreement is not waited for. ``modules`` run beside the simulation's own small one;
+    where the exchange is one of them, there are markets, and clients trade. The report's ``finding`` is None when
+    everything held.
     """
     begun = time.perf_counter()
     world = World(seed, nodes, [MODULE, *modules], names=lambda index: f"node-{index + 1:02}")
-    checks, clients = Checks(world), Clients(world)
+    works: list[Work] = [LedgerWork(world)]
+    audit = None
+    if DEX in modules:
+        works.append(TraderWork(world))
+        audit = ExchangeAudit(world)
+    client_every = CLIENT_EVERY // sum(work.weight for work in works)
+    checks, clients = Checks(world, audit), Clients(world, works)
     world.before_restore = lambda node: clients.restored(node, checks.restored(node))
     finding = None
     done = 0
     try:
         for done in range(1, steps + 1):
             world.step()
-            if done % CLIENT_EVERY == 0:
+            if done % client_every == 0:
                 clients.act()
             if done % FAULT_EVERY == 0:
                 world.fault()
@@ -101,6 +118,8 @@ def simulate(
                 _check_all(world, checks, hostile)
         if not hostile:
             done += _heal(world, checks, clients)
+            if audit is not None:
+                audit.settled(clients.told())
     except Finding as found:
         finding = str(found)
     finally:
@@ -119,6 +138,8 @@ def simulate(
         world.restores,
         world.cuts,
         world.jumps,
+        0 if audit is None else audit.trades,
+        0 if audit is None else audit.books,
         finding,
     )
 

@@ -24,7 +24,7 @@ from jilnode.stores.memory import Fate, MemoryStore
 from jilnode.stores.memory_disk import MemoryDisk
 from jilnode.zone import Verdict, ZoneBoard
 
-__all__ = ("SimulatedNode", "World")
+__all__ = ("START_US", "SimulatedNode", "World")
 
 START_US = 1_795_415_580_000_000
 ZONE = "XX_DEV"

@@ -1,19 +1,9 @@
 """The fleet from seeds: everything holds; the same seed is the same run; and each broken rule is found."""
 
-import logging
-
 import pytest
 
 from jilnode.simulation import simulate
 from jilnode.simulation.mutants import HOSTILE, MUTANTS
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Thousands of simulated crashes log what they should."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.filterwarnings("ignore")
