@@ -52,12 +52,15 @@ class NodeProcess:
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
         return self._ask("GET", path, None, headers)
 
-    def post(self, path: str, key: str, body: dict[str, object]) -> tuple[int, Any]:
-        headers = {"authorization": f"Bearer {self.token()}", "idempotency-key": key}
-        return self._ask("POST", path, json.dumps(body).encode(), headers | {"content-type": "application/json"})
+    def post(
+        self, path: str, key: str, body: dict[str, object], *, token: str = "", method: str = "POST"
+    ) -> tuple[int, Any]:
+        headers = {"authorization": f"Bearer {token or self.token()}", "idempotency-key": key}
+        return self._ask(method, path, json.dumps(body).encode(), headers | {"content-type": "application/json"})
 
-    def token(self) -> str:
-        return make_development_token(Settings(data_dir=self.home), "demo", all_scopes(), 600)
+    def token(self, subject: str = "demo", *scopes: str) -> str:
+        """Of all scopes, unless some are named."""
+        return make_development_token(Settings(data_dir=self.home), subject, list(scopes) or all_scopes(), 600)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
         request = urllib.request.Request(self.url + path, body, headers, method=method)
@@ -68,9 +71,9 @@ class NodeProcess:
             return error.code, json.loads(error.read())
 
 
-def _genesis(folder: Path, name: str) -> dict[str, str]:
+def _genesis(folder: Path, name: str, settings: dict[str, str]) -> dict[str, str]:
     home = folder / name
-    environment = inherited_environment() | {"JIL_NODE_ID": name, "JIL_DATA_DIR": str(home)}
+    environment = inherited_environment() | {"JIL_NODE_ID": name, "JIL_DATA_DIR": str(home)} | settings
     command = [sys.executable, "-m", "jilnode.cli.main", "genesis"]
     process = Process(command, log=home.with_suffix(".genesis"), env=environment)
     process.start()
@@ -83,9 +86,10 @@ def pair(
     folder: Path, names: tuple[str, str], settings: Callable[[list[int]], list[dict[str, str]]]
 ) -> list[NodeProcess]:
     """Two nodes that believe each other, each with what ``settings`` says of its place, given both ports."""
-    trust = folder / "trust.json"
-    trust.write_text(json.dumps(_genesis(folder, names[0]) | _genesis(folder, names[1])))
     ports = [free_port(), free_port()]
+    each = settings(ports)
+    trust = folder / "trust.json"
+    trust.write_text(json.dumps(_genesis(folder, names[0], each[0]) | _genesis(folder, names[1], each[1])))
     return [
         NodeProcess(
             folder / name,
@@ -95,5 +99,5 @@ def pair(
             JIL_TRUST_FILE=str(trust),
             **own,
         )
-        for name, port, own in zip(names, ports, settings(ports), strict=True)
+        for name, port, own in zip(names, ports, each, strict=True)
     ]
