@@ -1,4 +1,4 @@
-"""Clients that move money without pause, each waiting for its answer, until the node is gone."""
+"""Clients that move money and trade without pause, each waiting for its answer, until the node is gone."""
 
 import asyncio
 import json
@@ -8,21 +8,24 @@ from contextlib import suppress
 import httpx
 
 from scripts.crashing.ledger import Answer, Ledger, Request, minor
+from scripts.crashing.market import Market
 
 __all__ = ("Clients",)
 
 CLIENTS = 8
+ORDERS_PART = 0.3
 BATCH_ITEMS_MAX = 150
 """More than one command holds, so that a crash may come between two parts of a batch."""
 
 
 class Clients:
-    def __init__(self, url: str, token: str, asset: str, accounts: list[str], ledger: Ledger) -> None:
+    def __init__(self, url: str, token: str, asset: str, accounts: list[str], ledger: Ledger, market: Market) -> None:
         self._url = url
         self._token = token
         self._asset = asset
         self._accounts = accounts
         self._ledger = ledger
+        self._market = market
 
     async def load(self, name: str, random_source: random.Random, gone: asyncio.Event) -> None:
         """Until ``gone``, or until nobody answers."""
@@ -49,6 +52,14 @@ class Clients:
     async def ask(self, key: str, path: str, body: dict[str, object]) -> Answer:
         async with self._connect() as client:
             return await self._ask(client, Request(key, path, json.dumps(body)))
+
+    async def compare_market(self) -> None:
+        """Books what was settled. Raises ``Wrong``."""
+        for request, answer in self._ledger.orders:
+            self._market.book(request, answer)
+        self._ledger.orders.clear()
+        async with self._connect() as client:
+            await self._market.compare(client)
 
     async def balances(self) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}
@@ -83,6 +94,8 @@ class Clients:
 
     def _request(self, key: str, choice: random.Random, reserved: list[str]) -> Request:
         base = "/v1/wallet/transfers"
+        if choice.random() < ORDERS_PART:
+            return self._market.request(key, choice)
         kind = choice.random()
         if kind < 0.1:
             items = [self._transfer(choice) for _ in range(choice.randint(1, BATCH_ITEMS_MAX))]

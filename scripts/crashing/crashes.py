@@ -1,6 +1,7 @@
 """Rounds of load, crash and restart on one node and its database."""
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
@@ -9,13 +10,12 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
-import httpx
-
 from jilnode.cli.main import main as command_line
 from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.settings import Settings
 from scripts.crashing.clients import Clients
-from scripts.crashing.ledger import Ledger, Wrong
+from scripts.crashing.ledger import Ledger, Wrong, minor
+from scripts.crashing.market import PATH, Market
 from tests.kit.node_process import NodeProcess
 from tests.kit.postgres import PostgresServer
 
@@ -23,7 +23,9 @@ __all__ = ("Crashes", "Report")
 
 NODE = "crash-01"
 ASSET = f"CHFX@{NODE}"
+GOLD = f"GOLD@{NODE}"
 ACCOUNTS = 12
+TRADERS = 4
 FUNDS = "1000000.00"
 LOAD_S = (0.02, 0.6)
 START_S = (0.0, 1.2)
@@ -58,23 +60,36 @@ class Crashes:
         self._target = settings.get("JIL_DATABASE_URL", str(self._home / "node.db"))
         self.node = NodeProcess(self._home, NODE, **settings)
         self.ledger = Ledger()
+        self.market = Market(f"GOLD-CHFX@{NODE}", GOLD, ASSET)
         self.report = Report("sqlite" if postgres is None else "postgres")
         self._clients: Clients | None = None
 
     async def __aenter__(self) -> "Crashes":
         self.node.start("/readyz")
         token = make_development_token(Settings(data_dir=self._home), "crash", all_scopes(), 7 * 86_400)
-        setup = Clients(self.node.url, token, ASSET, [], self.ledger)
-        await setup.ask("asset", "/v1/wallet/assets", {"code": "CHFX", "scale": 2})
-        accounts: list[str] = []
-        for number in range(ACCOUNTS):
-            answer = await setup.ask(f"account-{number}", "/v1/wallet/accounts", {})
-            accounts.append(httpx.Response(200, text=answer.body).json()["id"])
-            issue: dict[str, object] = {"asset": ASSET, "credit": accounts[-1], "amount": FUNDS}
-            await setup.ask(f"issue-{number}", "/v1/wallet/issues", issue)
-            self.ledger.available[accounts[-1]] = int(FUNDS.replace(".", ""))
-        self._clients = Clients(self.node.url, token, ASSET, accounts, self.ledger)
+        setup = Clients(self.node.url, token, ASSET, [], self.ledger, self.market)
+        for code in ("CHFX", "GOLD"):
+            await setup.ask(f"asset-{code}", "/v1/wallet/assets", {"code": code, "scale": 2})
+        accounts = [await self._open(setup, f"account-{number}", ASSET) for number in range(ACCOUNTS)]
+        for account in accounts:
+            self.ledger.available[account] = minor(FUNDS)
+        for number in range(TRADERS):
+            self.market.accounts.append(await self._open(setup, f"trader-{number}", ASSET, GOLD))
+            self.market.funds.update({ASSET: minor(FUNDS), GOLD: minor(FUNDS)})
+        # Nothing that the load does alarms it.
+        calm = {"band_bps": 10_000, "states_bps": [1 << 40, 1 << 41, 1 << 42]}
+        await setup.ask("market", f"{PATH}/markets", {"base": GOLD, "quote": ASSET, "tick": "0.01", "lot": "1", **calm})
+        self._clients = Clients(self.node.url, token, ASSET, accounts, self.ledger, self.market)
         return self
+
+    async def _open(self, setup: Clients, name: str, *assets: str) -> str:
+        """The id of a new account, with money."""
+        answer = await setup.ask(name, "/v1/wallet/accounts", {})
+        account = str(json.loads(answer.body)["id"])
+        for asset in assets:
+            issue: dict[str, object] = {"asset": asset, "credit": account, "amount": FUNDS}
+            await setup.ask(f"{name}-{asset}", "/v1/wallet/issues", issue)
+        return account
 
     async def __aexit__(self, *_: object) -> None:
         self.node.process.kill()
@@ -116,6 +131,7 @@ class Crashes:
             await clients.retry(keys)
             self.report.settled = self.ledger.settled
             self.ledger.compare(await clients.balances())
+            await clients.compare_market()
         except Wrong as wrong:
             raise Wrong(f"round {number} ({kind}): {wrong}") from None
 

@@ -39,6 +39,8 @@ class Ledger:
         self.acknowledged: dict[str, Answer] = {}
         self.available: Counter[str] = Counter()
         self.held: Counter[str] = Counter()
+        self.orders: list[tuple[Request, dict[str, Any]]] = []
+        """Settled, and not yet booked by the market."""
         self.settled = 0
 
     def settle(self, key: str, answer: Answer) -> None:
@@ -71,6 +73,8 @@ class Ledger:
                 raise Wrong(f"{request.key}: {answer['refused']} of a batch were refused")
             for item in asked["transfers"]:
                 self._move(item["debit"], item["credit"], minor(item["amount"]))
+        elif request.path.startswith("/v1/dex/"):
+            self.orders.append((request, answer))
         elif request.path.endswith("/pending"):
             self.available[answer["debit"]] -= minor(answer["amount"])
             self.held[answer["debit"]] += minor(answer["amount"])
