@@ -30,9 +30,8 @@ FUNDS = {"GOLD": "1000.0000", "USDX": "100000.0000"}
 
 
 class MarketSession:
-    """``node`` is the market's. The parts of the session are its public methods; each leaves node and plain exchange
-    agreed. A desk for requests for quotes and a pool are parts like these: they ask the node, and ``move`` the same
-    members' money in the plain exchange."""
+    """``node`` is the market's. The parts of the session are its public methods, and what is beside the book
+    (``market_desks``); each leaves node and plain exchange agreed."""
 
     def __init__(self, node: NodeProcess, seed: int = 1) -> None:
         self.node = node
@@ -261,6 +260,12 @@ class MarketSession:
         """As ``member``; without one as the operator."""
         self._count += 1
         return self.node.post(path, f"session-{self._count}", body, token=self._token(member), method=method)
+
+    def account(self, member: str) -> str:
+        return self._accounts[member]
+
+    def get(self, path: str) -> Any:
+        return self._get(self.node, path)
 
     def again(self) -> tuple[tuple[int, Any], tuple[int, Any]]:
         """A request, and the same once more with the same key."""

@@ -1,5 +1,6 @@
 """A scripted market session over HTTP on real nodes: two makers, many takers, stop orders, one owner's two accounts, a
-crash, a halted market. A second node shows the same through Kafka, and the exported journal is proven."""
+crash, a halted market, a desk for requests for quotes, a pool. A second node shows the same through Kafka, and the
+exported journal is proven."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from jilnode.cli.main import main
 from tests.kit.kafka import KafkaBroker
 from tests.kit.node_process import NodeProcess, pair
 from tests.kit.wait import wait_until
+from tests.process.market_desks import pool, quote_desk
 from tests.process.market_session import TAKERS, MarketSession
 
 
@@ -55,6 +57,8 @@ def _trade(session: MarketSession, home: NodeProcess) -> None:
     session.quotes()
     session.refusals()
     session.halt()
+    quote_desk(session)
+    pool(session)
     session.cancel_all(TAKERS[0])
     session.flow(20)
 
