@@ -251,10 +251,10 @@ def order_reply(rows: EntryRows) -> OrderView:
 def _came(rows: EntryRows, book: Book) -> OrderView | None:
     for key, order in rows.rows(ORDERS):
         if order.priority // PLACES_PER_EVENT == book.sequence:
-            return order_view(key, order, book.scales, _fills(rows, key, book.scales))
+            return order_view(key, order, book.scales, _fills(rows).get(key, ()))
     for key, closed in rows.rows(CLOSED):
         if closed.priority // PLACES_PER_EVENT == book.sequence:
-            return closed_view(key, closed, book.scales, _fills(rows, key, book.scales))
+            return closed_view(key, closed, book.scales, _fills(rows).get(key, ()))
     return None
 
 
@@ -265,9 +265,14 @@ def _only(rows: EntryRows, book: Book) -> OrderView:
     return order_view(key, order, book.scales)
 
 
-def _fills(rows: EntryRows, order: str, scales: Scales) -> list[FillView]:
-    found = [(key, trade) for key, trade in rows.rows(TRADES) if trade.taker_order == order]
-    return [fill_view(key, trade, scales, maker=False) for key, trade in sorted(found, key=lambda item: item[1].number)]
+def _fills(rows: EntryRows) -> dict[str, list[FillView]]:
+    """taker's order -> what it filled, in the order of the trades."""
+    found: dict[str, list[FillView]] = {}
+    for key, trade in sorted(rows.rows(TRADES), key=lambda item: item[1].number):
+        book = rows.get(BOOKS, trade.market)
+        assert book is not None
+        found.setdefault(trade.taker_order, []).append(fill_view(key, trade, book.scales, maker=False))
+    return found
 
 
 def replaced_reply(rows: EntryRows) -> ReplacedView:
@@ -286,11 +291,12 @@ def batch_reply(rows: EntryRows) -> BatchView:
     """Order number n has the batch's key with a number behind it."""
     key, batch = rows.one(BATCHES)
     scales = {market: book.scales for market, book in rows.rows(BOOKS)}
+    fills = _fills(rows)
     found: dict[str, OrderView] = {}
     for order, row in rows.rows(ORDERS):
-        found[order] = order_view(order, row, scales[row.market], _fills(rows, order, scales[row.market]))
+        found[order] = order_view(order, row, scales[row.market], fills.get(order, ()))
     for order, ended in rows.rows(CLOSED):
-        found[order] = closed_view(order, ended, scales[ended.market], _fills(rows, order, scales[ended.market]))
+        found[order] = closed_view(order, ended, scales[ended.market], fills.get(order, ()))
     refused = {index: BatchItem(index, None, code, detail, field) for index, code, detail, field in batch.refused}
     items = [refused.get(index) or BatchItem(index, found[nth_key(key, index + 1)]) for index in range(batch.orders)]
     return BatchView(outside(key), len(items) - len(refused), len(refused), batch.withdrawn, items)

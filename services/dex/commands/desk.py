@@ -9,9 +9,9 @@ import msgspec
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
-from services.dex.commands.watch import after, first_of, look
-from services.dex.matching import MAKERS_MAX, Match, match
-from services.dex.prices import fee_on, given, saturated
+from services.dex.commands.watch import after, first_of, judged, look
+from services.dex.matching import MAKERS_MAX, Fill, Match, match
+from services.dex.prices import fee_on, given, notional, saturated
 from services.dex.rows import (
     BOOKS,
     BUY,
@@ -88,15 +88,15 @@ class Desk:
         """Whether the market is to be looked at although nothing was traded: a stop order came, or its time has
         come."""
         self._came = 0
-        self._prices: list[tuple[int, int, int]] = []
-        """(price, quantity, turnover) of each trade."""
+        self._traded = book
+        """With the trades of this command so far."""
 
     @property
     def now(self) -> Book:
         """The market as it is after what this command has traded so far: a batch's next order is judged by that."""
-        if not self._prices:
+        if self._traded is self.book:
             return self.book
-        return after(self.context.time_us, self.market, self.book, self._prices)
+        return judged(self.context.time_us, self.market, self._traded)
 
     # What comes
 
@@ -127,21 +127,21 @@ class Desk:
             found = Match([], [], order.remaining, 0, "", [])
         if found.fills and not takes:
             raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
-        if whole and found.filled < order.remaining:
+        filled = found.filled
+        if whole and filled < order.remaining:
             raise Rejected("not_filled_whole", "the book can't fill all of it in one command", field="/quantity")
         market, side = self.market, order.side
         taker_bps = order.taker_bps if waited else market.taker_bps
-        paid = sum(given(market, side, fill.maker.price, fill.quantity) for fill in found.fills)
+        turnovers = [notional(market, fill.maker.price, fill.quantity) for fill in found.fills]
+        paid = sum(turnovers) if side == BUY else filled
         rest = order
         if found.fills or found.met:
             rest = msgspec.structs.replace(
                 order,
                 remaining=found.remaining,
-                filled=order.filled + found.filled,
+                filled=order.filled + filled,
                 prevented=order.prevented + found.prevented,
-                turnover=saturated(
-                    order.turnover + sum(given(market, BUY, fill.maker.price, fill.quantity) for fill in found.fills)
-                ),
+                turnover=saturated(order.turnover + sum(turnovers)),
             )
         stays = bool(rests and found.remaining and not found.reason)
         cost = paid + fee_on(paid, taker_bps) + (rest_cost(market, rest) if stays else 0)
@@ -151,7 +151,7 @@ class Desk:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
             self.ledger.reserve(ORDERS, key, order.account, self.gives(side), cost, limited, _purpose(order))
         floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
-        self._pay(key, order, found, taker_bps)
+        self._pay(key, order, found.fills, turnovers, taker_bps)
         for unfit in found.unfit:
             self.end(unfit.key, unfit.maker, unfit.code)
         for met in found.met:
@@ -159,11 +159,12 @@ class Desk:
                 self.end(met.key, met.maker, "self_trade")
             else:
                 self._prevent(met.key, met.maker, met.quantity)
+        orders = self.state[ORDERS]
         if stays:
-            self.state[ORDERS].put(key, rest)
+            (orders.put if waited else orders.insert)(key, rest)
             return
         if waited:
-            self.state[ORDERS].delete(key)
+            orders.delete(key)
         self._close(key, rest, found.reason or ("immediate_or_cancel" if found.remaining else _whole(rest)))
 
     def wait(self, key: str, order: Order) -> None:
@@ -196,8 +197,8 @@ class Desk:
         """Writes the book's row: its sequence; after a trade, or when the market is looked at, the last price, the
         minute's candle, the market's state, and when to look again."""
         book = self.book
-        if self._prices or self.looks:
-            book = look(self.state, self.context.time_us, self.key, self.market, book, self._prices)
+        if self._traded is not book or self.looks:
+            book = look(self.state, self.context.time_us, self.key, self.market, book, self._traded)
         self.state[BOOKS].put(self.key, msgspec.structs.replace(book, sequence=self.sequence))
 
     def unfit(self, order: Order) -> str:
@@ -249,14 +250,14 @@ class Desk:
             if not self.ledger.has(key):
                 yield RESERVATIONS, key
 
-    def _pay(self, key: str, order: Order, found: Match, taker_bps: int) -> None:
+    def _pay(self, key: str, order: Order, fills: list[Fill], turnovers: list[int], taker_bps: int) -> None:
         """Pays each fill both ways, and writes its trade."""
         state, context, market, ledger = self.state, self.context, self.market, self.ledger
+        prices: list[tuple[int, int, int]] = []
         taker_paid = 0
         buys = order.side == BUY
-        for fill in found.fills:
+        for fill, turnover in zip(fills, turnovers, strict=True):
             maker, quantity, price = fill.maker, fill.quantity, fill.maker.price
-            turnover = given(market, BUY, price, quantity)
             taker_gives, maker_gives = (turnover, quantity) if buys else (quantity, turnover)
             taker_fee = fee_on(taker_paid + taker_gives, taker_bps) - fee_on(taker_paid, taker_bps)
             maker_fee = fee_on(maker.given + maker_gives, maker.maker_bps) - fee_on(maker.given, maker.maker_bps)
@@ -271,7 +272,7 @@ class Desk:
                 trade,
                 Trade(
                     self.key,
-                    self.book.trades + len(self._prices) + 1,
+                    self._traded.trades + len(prices) + 1,
                     price,
                     quantity,
                     turnover,
@@ -285,8 +286,10 @@ class Desk:
                     taker_fee,
                 ),
             )
-            self._prices.append((price, quantity, turnover))
+            prices.append((price, quantity, turnover))
             self._filled(fill.key, maker, quantity, maker_gives, turnover)
+        if prices:
+            self._traded = after(context.time_us, self._traded, prices)
 
     def _filled(self, key: str, maker: Order, quantity: int, gave: int, turnover: int) -> None:
         left = msgspec.structs.replace(

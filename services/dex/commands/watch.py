@@ -8,7 +8,7 @@ from services.dex.prices import saturated
 from services.dex.rows import BUY, CANDLES, ORDERS, SELL, Book, Candle, Market, Order
 from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
 
-__all__ = ("after", "first_of", "look", "woken")
+__all__ = ("after", "first_of", "judged", "look", "woken")
 
 WAKING_STATES = STATES[:2]
 
@@ -16,24 +16,49 @@ Prices = list[tuple[int, int, int]]
 """(price, quantity, turnover) of each trade."""
 
 
-def look(state: State, now_us: int, key: str, market: Market, book: Book, prices: Prices) -> Book:
-    """The row after these trades, or after none; with the candle of the minute that is over, and when to look again."""
+def look(state: State, now_us: int, key: str, market: Market, book: Book, traded: Book) -> Book:
+    """The row after what this command has ``traded``; with the candle of the minute that is over, and when to look
+    again."""
     if book.count and book.minute < now_us // MINUTE_US:
         state[CANDLES].insert(
             f"{key}/{book.minute:010d}",
             Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
         )
-    book = after(now_us, market, book, prices)
+    book = judged(now_us, market, traded)
     return msgspec.structs.replace(book, due_us=_due_us(state, now_us, key, market, book))
 
 
-def after(now_us: int, market: Market, book: Book, prices: Prices) -> Book:
-    """The last price, the minute's candle and the market's state after these trades, or after none."""
+def after(now_us: int, book: Book, prices: Prices) -> Book:
+    """The last price and the minute's candle after these trades."""
     minute = now_us // MINUTE_US
-    if book.count and book.minute < minute:
-        book = msgspec.structs.replace(book, count=0, volume=0, turnover=0)
-    if prices:
-        book = _traded(book, minute, prices)
+    book = _of_minute(book, minute)
+    first, last = prices[0][0], prices[-1][0]
+    opened, high, low = (book.open, book.high, book.low) if book.count else (first, first, first)
+    volume, turnover = book.volume, book.turnover
+    for price, quantity, moved in prices:
+        high, low = max(high, price), min(low, price)
+        volume += quantity
+        turnover += moved
+    before = [item for item in book.ranges if minute - WINDOW_MINUTES < item[0] < minute]
+    return msgspec.structs.replace(
+        book,
+        trades=book.trades + len(prices),
+        last=last,
+        minute=minute,
+        open=opened,
+        high=high,
+        low=low,
+        volume=saturated(volume),
+        turnover=saturated(turnover),
+        count=book.count + len(prices),
+        ranges=(*before, (minute, low, high)),
+    )
+
+
+def judged(now_us: int, market: Market, book: Book) -> Book:
+    """The market's state as it follows from the book's prices, in a minute that may have none yet."""
+    minute = now_us // MINUTE_US
+    book = _of_minute(book, minute)
     wild_bps = volatility(book.ranges, minute)
     now = next_state(book.state, book.since_us, now_us, wild_bps, market.states_bps)
     if now != book.state:
@@ -71,22 +96,8 @@ def _due_us(state: State, now_us: int, key: str, market: Market, book: Book) -> 
     return now_us + MINUTE_US if book.state != NORMAL else 0
 
 
-def _traded(book: Book, minute: int, prices: Prices) -> Book:
-    """The row after these trades, which are of ``minute``."""
-    traded = [price for price, _, _ in prices]
-    opened, high, low = (book.open, book.high, book.low) if book.count else (traded[0], traded[0], traded[0])
-    high, low = max(high, *traded), min(low, *traded)
-    before = [item for item in book.ranges if minute - WINDOW_MINUTES < item[0] < minute]
-    return msgspec.structs.replace(
-        book,
-        trades=book.trades + len(prices),
-        last=traded[-1],
-        minute=minute,
-        open=opened,
-        high=high,
-        low=low,
-        volume=saturated(book.volume + sum(quantity for _, quantity, _ in prices)),
-        turnover=saturated(book.turnover + sum(turnover for _, _, turnover in prices)),
-        count=book.count + len(prices),
-        ranges=(*before, (minute, low, high)),
-    )
+def _of_minute(book: Book, minute: int) -> Book:
+    """The minute before is over: its candle's numbers are not this one's."""
+    if book.count and book.minute < minute:
+        return msgspec.structs.replace(book, count=0, volume=0, turnover=0)
+    return book
