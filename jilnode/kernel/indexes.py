@@ -70,7 +70,8 @@ class OrderedQueues:
         return bucket, (self._order(key, row), key)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
-        was, now = self.place(key, old), self.place(key, new)
+        was = None if old is None else self.place(key, old)
+        now = None if new is None else self.place(key, new)
         if was == now:
             return
         if was is not None:

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache
@@ -210,7 +209,8 @@ class State(dict[Table[Any], TableAccess[Any]]):
         command again for each."""
         wanted = Wanted()
         for table, key in touches:
-            if not self.tables[table].knows(key):
+            cache = self.tables[table]
+            if key not in cache.images and not cache.knows(key):
                 wanted.rows.setdefault(table, set()).add(key)
         if wanted.rows:
             raise Missing(wanted)
@@ -227,16 +227,28 @@ class State(dict[Table[Any], TableAccess[Any]]):
             cache, key, before = log.pop()
             cache.set(key, cache.images.get(key), before)
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> "_Savepoint":
         """A ``Rejected`` inside undoes what was done inside, and goes on up."""
-        mark, causes = len(self.log), dict(self.causes)
-        try:
-            yield
-        except Rejected:
-            self.undo(mark)
-            self.causes = causes
-            raise
+        return _Savepoint(self)
+
+
+class _Savepoint:
+    """A class, because a batch has one for each of its items, and a generator costs three times as much."""
+
+    __slots__ = ("_causes", "_mark", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._mark = len(state.log)
+        self._causes = dict(state.causes)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Rejected):
+            self._state.undo(self._mark)
+            self._state.causes = self._causes
 
 
 class TableView(Generic[R]):
