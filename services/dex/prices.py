@@ -19,6 +19,8 @@ __all__ = (
 
 
 PRICE_SCALE_MAX = 9
+_TENS: tuple[int, ...] = tuple(10**decimals for decimals in range(19))
+"""As many decimals as a price and a quantity may have together."""
 
 
 def is_exact(market: Market) -> bool:
@@ -29,13 +31,13 @@ def is_exact(market: Market) -> bool:
 
 def notional(market: Market, price: int, quantity: int) -> int:
     """Minor units of the quote asset for ``quantity`` (minor units of the base) at ``price``."""
-    return worth((market.price_scale, market.base_scale, market.quote_scale), price, quantity)
+    return price * quantity * _TENS[market.quote_scale] // _TENS[market.price_scale + market.base_scale]
 
 
 def worth(scales: tuple[int, int, int], price: int, quantity: int) -> int:
     """The same, of the decimals of a price, of the base and of the quote asset."""
     price_scale, base_scale, quote_scale = scales
-    return price * quantity * int(10**quote_scale) // int(10 ** (price_scale + base_scale))
+    return price * quantity * _TENS[quote_scale] // _TENS[price_scale + base_scale]
 
 
 def given(market: Market, side: str, price: int, quantity: int) -> int:

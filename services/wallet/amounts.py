@@ -29,6 +29,8 @@ def format_amount(minor: int, scale: int) -> str:
     """The decimal string with exactly ``scale`` decimals."""
     if not scale:
         return str(minor)
+    if not minor:
+        return f"0.{'0' * scale}"
     digits = str(minor).zfill(scale + (1 if minor >= 0 else 2))
     return f"{digits[:-scale]}.{digits[-scale:]}"
 

@@ -36,6 +36,9 @@ SCALE_MAX = 9
 _RESOLVES = frozenset([PENDING.name])
 _HOLDS = frozenset([PENDING.name, RESERVATIONS.name])
 _BINDS = frozenset([HOLDS.name, CLAIMS.name])
+_WAYS = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
+"""What is under way gains from shares, and gives back to them."""
+_TRAVELS = frozenset([table.name for table, _ in _WAYS])
 
 
 def _explained(change: Change) -> str | None:
@@ -85,7 +88,7 @@ def _explained(change: Change) -> str | None:
         if fee:
             balance = f"{source}/fees/{asset}"
             moved[balance] = moved.get(balance, 0) - fee
-    for table, sign in ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1)):
+    for table, sign in _WAYS if change.touches(_TRAVELS) else ():
         for key, before, row in change.rows(table):
             if before is not None or row is None:
                 return f"{table.name} {key} is written once"

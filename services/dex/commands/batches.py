@@ -1,5 +1,7 @@
 """Orders that come together, each for itself, in one event: a batch, or a market maker's quotes in place of the old."""
 
+from collections.abc import Mapping
+
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Floor
@@ -45,7 +47,7 @@ def mass_quote(state: State, context: Context, command: MassQuote) -> None:
 def review_batch(state: State, context: Context, command: PlaceOrders) -> Action:
     """One action for all: the zones of every account, and each order's facts."""
     zones: dict[str, None] = {}
-    items: list[dict[str, object]] = []
+    items: list[Mapping[str, object]] = []
     for order in command.orders:
         try:
             action = review_order(state, context, order)
@@ -53,7 +55,7 @@ def review_batch(state: State, context: Context, command: PlaceOrders) -> Action
             # The handler refuses this one by itself, with its own field.
             continue
         zones.update(dict.fromkeys(action.zones))
-        items.append(dict(action.facts))
+        items.append(action.facts)
     return Action("dex.orders", tuple(zones), {"items": items})
 
 

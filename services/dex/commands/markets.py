@@ -1,5 +1,7 @@
 """Markets: made and set by an operator at their node; looked after by the kernel."""
 
+from functools import lru_cache
+
 import msgspec
 
 from jilnode.kernel.names import valid_key
@@ -23,6 +25,7 @@ HALT_CHARS_MAX = 140
 KEY_PART_MAX = 64
 
 
+@lru_cache(maxsize=4096)
 def market_key(name: str) -> str:
     """``BASE-QUOTE@node`` as a key, ``<node>/BASE-QUOTE``; a key stays one. Empty when it can't be one."""
     symbol, at, node = name.partition("@")

@@ -35,6 +35,7 @@ __all__ = (
 KINDS = ("limit", "market", "stop", "stop_limit", "post_only")
 TIMES_IN_FORCE = ("gtc", "ioc", "fok", "gtd")
 RESTING_TIMES = ("gtc", "gtd")
+TIMES_OF_KIND = dict.fromkeys(KINDS, RESTING_TIMES) | {"limit": TIMES_IN_FORCE, "market": ("ioc", "fok")}
 MODES = ("stop_on_failure", "allow_failure")
 GOOD_TILL_DAYS_MAX = 90
 OPEN_ORDERS_MAX = 10_000
@@ -260,7 +261,7 @@ def _check_kind(command: PlaceOrder, time_in_force: str) -> None:
         raise Rejected(
             "bad_prevention", f"prevention is one of {', '.join(PREVENTIONS)}", field="/prevention", status=400
         )
-    allowed = {"limit": TIMES_IN_FORCE, "market": ("ioc", "fok")}.get(command.kind, RESTING_TIMES)
+    allowed = TIMES_OF_KIND[command.kind]
     if time_in_force not in allowed:
         raise Rejected(
             "bad_time_in_force",
