@@ -30,7 +30,7 @@ from services.dex.module import MODULE as DEX
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE as WALLET
 
-__all__ = ("measure",)
+__all__ = ("ACCOUNTS", "ASSET", "BASE", "BATCH", "SCOPES", "Core", "crossing", "measure", "resting")
 
 SOURCE = "bench-01"
 ASSET, BASE = f"CHFX@{SOURCE}", f"GOLD@{SOURCE}"
@@ -46,7 +46,7 @@ PARTS = ("review", "handler", "invariants", "record", "reply", "digest")
 """Measured by putting a clock around each. ``record`` holds the invariants, sealing holds ``digest``."""
 
 
-class _Node:
+class Core:
     """An engine whose commits are always durable."""
 
     def __init__(self, *, timed: bool) -> None:
@@ -144,7 +144,7 @@ class _Node:
         self.engine.confirm()
 
 
-def _transfers(accounts: list[str]) -> Iterator[Submission]:
+def transfers(accounts: list[str]) -> Iterator[Submission]:
     for number in count():
         command = PostTransfer(
             accounts[number * 7 % ACCOUNTS], accounts[(number * 7 + 1 + number % 5) % ACCOUNTS], ASSET, "0.01"
@@ -152,13 +152,13 @@ def _transfers(accounts: list[str]) -> Iterator[Submission]:
         yield _keyed(command, number)
 
 
-def _resting(accounts: list[str]) -> Iterator[Submission]:
+def resting(accounts: list[str]) -> Iterator[Submission]:
     for number in count():
         price = f"{100 + number * 7 % 50}.00"
         yield _keyed(PlaceOrder(MARKET, accounts[number * 7 % ACCOUNTS], "sell", "0.01", price), number)
 
 
-def _crossing(accounts: list[str]) -> Iterator[Submission]:
+def crossing(accounts: list[str]) -> Iterator[Submission]:
     for number in count():
         quantity = f"0.{FILLS:02d}"
         yield _keyed(PlaceOrder(MARKET, accounts[(number * 7 + 3) % ACCOUNTS], "buy", quantity, "200.00"), number)
@@ -171,8 +171,8 @@ def _keyed(command: msgspec.Struct, number: int) -> Submission:
 
 def measure(quick: bool) -> list[Row]:
     batches = 100 if quick else 600
-    whole, timed = _Node(timed=False), _Node(timed=True)
-    kinds = {"transfer": _transfers, "resting": _resting, "crossing": _crossing}
+    whole, timed = Core(timed=False), Core(timed=True)
+    kinds = {"transfer": transfers, "resting": resting, "crossing": crossing}
     calls = {name: (make(whole.accounts), make(whole.accounts)) for name, make in kinds.items()}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in kinds}
     gc.collect()

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.benchmark.rows import Row, row
+from scripts.benchmark.rows import Row, at, row
 from tests.kit.kafka import KafkaBroker
 from tests.kit.node_process import NodeProcess, pair
 
@@ -54,13 +54,9 @@ def measure(quick: bool) -> list[Row]:
     places = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
     return [
         row("visible.rate", rate, "1/s"),
-        *[row(f"visible.{name}", [_at(times, place) for times in found], "ms") for name, place in places.items()],
+        *[row(f"visible.{name}", [at(times, place) for times in found], "ms") for name, place in places.items()],
         row("visible.max", [times[-1] for times in found], "ms"),
     ]
-
-
-def _at(times: list[float], place: float) -> float:
-    return times[min(len(times) - 1, int(len(times) * place))]
 
 
 def _open_accounts(node: NodeProcess) -> list[str]:

@@ -6,36 +6,80 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 CONNECTIONS = 64
 
 
+def _transfer(job: dict, accounts: list[str], number: int, item: int) -> str:
+    """Between neighbours in the list of accounts."""
+    place, count = number * 7 + item * 13, len(accounts)
+    return (
+        f'{{"debit":"{accounts[place % count]}",'
+        f'"credit":"{accounts[(place + 1 + number % 5) % count]}",'
+        f'"asset":"{job["asset"]}","amount":"0.01"}}'
+    )
+
+
+def _resting(job: dict, accounts: list[str], number: int, item: int) -> str:
+    """A sell at one of fifty prices from 100."""
+    place = number * 7 + item * 13
+    return _order(job, accounts[place % len(accounts)], "sell", f"{100 + place % 50}.00")
+
+
+def _crossing(job: dict, accounts: list[str], number: int, item: int) -> str:
+    """A buy that takes the first of those."""
+    return _order(job, accounts[(number * 7 + item * 13 + 3) % len(accounts)], "buy", "200.00")
+
+
+def _ladder(job: dict, accounts: list[str], number: int, item: int) -> str:
+    """A sell at a price that no other has: which order a frame of the depth shows can be told by it."""
+    return _order(job, accounts[number * 7 % len(accounts)], "sell", ladder_price(number))
+
+
+def ladder_price(number: int) -> str:
+    return f"{1000 + number // 100}.{number % 100:02d}"
+
+
+def _order(job: dict, account: str, side: str, price: str) -> str:
+    # All accounts are one subject's.
+    return (
+        f'{{"market":"{job["market"]}","account":"{account}","side":"{side}","quantity":"1","price":"{price}",'
+        f'"prevention":"none"}}'
+    )
+
+
+BODIES: dict[str, tuple[str, Callable[[dict, list[str], int, int], str]]] = {
+    "transfer": ("transfers", _transfer),
+    "resting": ("orders", _resting),
+    "crossing": ("orders", _crossing),
+    "ladder": ("orders", _ladder),
+}
+"""kind -> (what a batch calls its items, the item number n of request number m)."""
+
+
 def requests(job: dict) -> Iterator[bytes]:
-    """Transfers between neighbours in the list of accounts, each with a key of its own. With ``hot`` accounts, nine of
-    ten requests are about those."""
-    accounts, items, number = job["accounts"], job["items"], job["first"]
-    hot = job.get("hot", 0)
+    """Of one kind, each with a key of its own. With ``hot`` accounts, nine of ten requests are about those."""
+    items, number = job["items"], job["first"]
+    everybody = job["accounts"]
+    few = everybody[: job.get("hot", 0)]
+    plural, make = BODIES[job.get("kind", "transfer")]
     head = (
         f"POST {job['path']} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {job['token']}\r\nidempotency-key: "
     )
     while True:
-        count = hot if hot and number % 10 else len(accounts)
-        transfers = [
-            f'{{"debit":"{accounts[(number * 7 + item * 13) % count]}",'
-            f'"credit":"{accounts[(number * 7 + item * 13 + 1 + number % 5) % count]}",'
-            f'"asset":"{job["asset"]}","amount":"0.01"}}'
-            for item in range(items)
-        ]
-        body = transfers[0] if items == 1 else f'{{"transfers":[{",".join(transfers)}]}}'
+        accounts = few if few and number % 10 else everybody
+        made = [make(job, accounts, number, item) for item in range(items)]
+        body = made[0] if items == 1 else f'{{"{plural}":[{",".join(made)}]}}'
         yield f"{head}{job['prefix']}-{number}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
         number += 1
 
 
 def run(job: dict) -> dict:
-    """{"requests", "seconds", "p50_ms", "p99_ms", "bytes_in", "bytes_out", "failures"}. With a ``rate`` (1/s) requests
-    are sent when they are due, else as soon as a connection is free."""
+    """{"requests", "begun", "seconds", "p50_ms", "p99_ms", "bytes_in", "bytes_out", "failures"}. With a ``rate`` (1/s)
+    requests are sent when they are due, number n at ``begun + n / rate`` of the monotonic clock, else as soon as a
+    connection is free."""
     poll = select.epoll()
     prepared = requests(job)
     connections: dict[int, socket.socket] = {}
@@ -91,6 +135,7 @@ def run(job: dict) -> dict:
     latencies.sort()
     return {
         "requests": len(latencies),
+        "begun": begun,
         "seconds": seconds,
         "p50_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,

@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 
-from scripts.benchmark import kernel, latency, many_accounts, replica, wallet
+from scripts.benchmark import dex, kernel, latency, many_accounts, replica, wallet
 from scripts.benchmark.rows import text
 
 PARTS = {
     "kernel": kernel.measure,
     "wallet": wallet.measure,
+    "dex": dex.measure,
     "replica": replica.measure,
     "latency": latency.measure,
     "accounts": many_accounts.measure,
@@ -22,8 +23,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description=__doc__,
-        epilog="kernel: a command in this process, by stage; wallet: transfers over HTTP; replica: entries followed;"
-        " latency: from a commit here to its visibility there, through Kafka; accounts: a million of them (10 min).",
+        epilog="kernel: a command in this process, by stage; wallet: transfers over HTTP; dex: orders, in this process"
+        " and over HTTP; replica: entries followed; latency: from a commit here to its visibility there, through"
+        " Kafka; accounts: a million of them (10 min).",
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="one object a row")

@@ -3,7 +3,7 @@
 import statistics
 from typing import Any
 
-__all__ = ("Row", "row", "text")
+__all__ = ("Row", "at", "row", "text")
 
 Row = dict[str, Any]
 """name, value, unit, reference, ratio, spread: the value is the median, the spread [least, greatest]."""
@@ -20,6 +20,11 @@ def row(name: str, values: list[float], unit: str, against: str = "", base: list
         "ratio": None if ratio is None else round(ratio, 2),
         "spread": [round(min(values), 2), round(max(values), 2)],
     }
+
+
+def at(times: list[float], place: float) -> float:
+    """Of sorted ``times`` the one at ``place``: 0.5 is the median, 0.99 p99."""
+    return times[min(len(times) - 1, int(len(times) * place))]
 
 
 def text(item: Row) -> str:

@@ -20,7 +20,9 @@ from tests.kit.postgres import PostgresServer
 from tests.kit.process import free_port
 
 NODE = "bench-01"
-ASSET = f"CHFX@{NODE}"
+ASSET, BASE = f"CHFX@{NODE}", f"GOLD@{NODE}"
+MARKET, QUIET_MARKET = f"GOLD-CHFX@{NODE}", f"SILV-CHFX@{NODE}"
+"""In the quiet one nothing is ever traded, so no price is too far from the last."""
 ACCOUNTS = 1_000
 STAGES = ("jil_writer_decide_seconds_total", "jil_writer_commit_seconds_total")
 
@@ -32,12 +34,19 @@ class Server:
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.port, self.token, self.accounts = port, token, accounts
         self.sent = 0
+        self.started_s = 0.0
+        """How long it took until it was ready."""
         self.measured = False
         """Whether it tells its own stages."""
 
-    def load(self, path: str, items: int, connections: int, seconds: float, hot: int = 0) -> dict[str, Any]:
-        """``hot``: nine tenths of the traffic are on so many of the accounts, the first ones; 0: on all alike."""
+    def load(
+        self, path: str, items: int, connections: int, seconds: float, hot: int = 0, kind: str = "transfer"
+    ) -> dict[str, Any]:
+        """``hot``: nine tenths of the traffic are on so many of the accounts, the first ones; 0: on all alike.
+        ``kind``: of ``load.BODIES``."""
         job = {
+            "kind": kind,
+            "market": MARKET,
             "port": self.port,
             "path": path,
             "token": self.token,
@@ -47,7 +56,7 @@ class Server:
             "connections": connections,
             "seconds": seconds,
             "first": self.sent,
-            "prefix": f"b{items}",
+            "prefix": f"{kind}-{items}",
             "hot": hot,
         }
         before = psutil.Process(self.process.pid).cpu_times()
@@ -93,6 +102,7 @@ def node(folder: Path, database: str = "", accounts: list[str] | None = None) ->
     """A node with every feature on but the rate limit. ``accounts``: those that its database has already; else a
     thousand funded ones are made."""
     port = free_port()
+    began = time.perf_counter()
     settings = environment(
         JIL_NODE_ID=NODE,
         JIL_DATA_DIR=str(folder),
@@ -105,6 +115,7 @@ def node(folder: Path, database: str = "", accounts: list[str] | None = None) ->
     server = Server([*command, "run"], port, settings, "", [])
     try:
         wait_for(port, "/readyz")
+        server.started_s = time.perf_counter() - began
         token = subprocess.run([*command, "token"], env=settings, capture_output=True, text=True, check=True)
         server.token = token.stdout.strip()
         server.measured = True
@@ -112,18 +123,31 @@ def node(folder: Path, database: str = "", accounts: list[str] | None = None) ->
         if accounts is not None:
             yield server
             return
-        post(server, "assets", "a", {"code": "CHFX", "scale": 2})
-        server.accounts = [post(server, "accounts", f"c{i}", {})["id"] for i in range(ACCOUNTS)]
+        post(server, "wallet/assets", "a", {"code": "CHFX", "scale": 2})
+        server.accounts = [post(server, "wallet/accounts", f"c{i}", {})["id"] for i in range(ACCOUNTS)]
         for number, account in enumerate(server.accounts):
-            post(server, "issues", f"i{number}", {"asset": ASSET, "credit": account, "amount": "1000000.00"})
+            post(server, "wallet/issues", f"i{number}", {"asset": ASSET, "credit": account, "amount": "1000000.00"})
         yield server
     finally:
         server.stop()
 
 
+def open_markets(server: Server) -> None:
+    """Two, whose base assets are indivisible, with a million of each for everybody; volatile as they like."""
+    for code in ("GOLD", "SILV"):
+        asset = f"{code}@{NODE}"
+        post(server, "wallet/assets", code, {"code": code, "scale": 0})
+        for number, account in enumerate(server.accounts):
+            body = {"asset": asset, "credit": account, "amount": "1000000"}
+            post(server, "wallet/issues", f"{code}-{number}", body)
+        wide = {"band_bps": 10_000, "states_bps": [1 << 40, 1 << 41, 1 << 42]}
+        terms = {"base": asset, "quote": ASSET, "tick": "0.01", "lot": "1", **wide}
+        post(server, "dex/markets", f"market-{code}", terms)
+
+
 def post(server: Server, path: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{server.port}/v1/wallet/{path}",
+        f"http://127.0.0.1:{server.port}/v1/{path}",
         json.dumps(body).encode(),
         {
             "authorization": f"Bearer {server.token}",

@@ -1,0 +1,93 @@
+"""Orders: in memory beside the naive book, over HTTP beside transfers, one and many a request; the depth as it
+reaches a subscriber; and how soon a node with many open orders is ready."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmark.depth import shown_after_ms
+from scripts.benchmark.open_orders import starts_s
+from scripts.benchmark.order_book import core_rates, naive_rates
+from scripts.benchmark.rows import Row, at, row
+from scripts.benchmark.server import Server, node, open_markets
+from tests.kit.postgres import PostgresServer
+
+__all__ = ("measure",)
+
+FEW, MANY, QUICK_MANY = 1_000, 100_000, 10_000
+TOGETHER = 100
+KINDS = ("resting", "crossing")
+
+
+def measure(quick: bool) -> list[Row]:
+    many = QUICK_MANY if quick else MANY
+    return [*_in_memory(quick, many), *_durable(quick, many)]
+
+
+def _in_memory(quick: bool, many: int) -> list[Row]:
+    rounds = 20 if quick else 100
+    found = {count: core_rates(count, rounds) for count in (FEW, many)}
+    naive = {count: naive_rates(count, 8 if count == FEW else 1) for count in (FEW, many)}
+    rows: list[Row] = []
+    for count, rates in found.items():
+        for kind in KINDS:
+            alone, together = rates[kind], rates[f"{kind}_batch"]
+            rows.append(row(f"book_{count}.{kind}", alone, "1/s", "the naive book", naive[count][kind]))
+            rows.append(row(f"book_{count}.{kind}.batch", together, "1/s", "one a command", alone))
+    for kind in (*KINDS, *[f"{kind}_batch" for kind in KINDS]):
+        name = f"book_{many}.{kind.replace('_', '.')}.cost"
+        few, more = ([1e6 / rate for rate in found[count][kind]] for count in (FEW, many))
+        rows.append(row(name, more, "us", f"{FEW} open orders", few))
+    return rows
+
+
+def _durable(quick: bool, many: int) -> list[Row]:
+    rounds, seconds = (1, 2.0) if quick else (3, 8.0)
+    folder = Path(tempfile.mkdtemp(prefix="jil-dex-"))
+    postgres = PostgresServer()
+    postgres.start()
+    rows: list[Row] = []
+    try:
+        for name in ("sqlite", "postgres"):
+            with node(folder / name, postgres.database() if name == "postgres" else "") as server:
+                open_markets(server)
+                _round(server, 1.0)
+                found = [_round(server, seconds) for _ in range(rounds)]
+                shown = [shown_after_ms(server, seconds, number) for number in range(rounds)]
+                empty_s = server.started_s
+            rows += _orders(name, found)
+            for place in (0.5, 0.99):
+                rows.append(row(f"depth.{name}.p{place * 100:.0f}", [at(times, place) for times in shown], "ms"))
+            database = postgres.database() if name == "postgres" else ""
+            ready = starts_s(folder / f"{name}-{many}", database, many, rounds)
+            rows.append(row(f"start_{many}.{name}", ready, "s", "an empty node", [empty_s]))
+    finally:
+        postgres.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def _round(server: Server, seconds: float) -> dict[str, dict[str, Any]]:
+    """What crosses takes what rested before it: there is more of that, since it is faster."""
+    found = {"transfers": server.load("/v1/wallet/transfers", 1, 64, seconds)}
+    for kind in KINDS:
+        found[kind] = server.load("/v1/dex/orders", 1, 64, seconds, kind=kind)
+    for kind in KINDS:
+        found[f"{kind}.batch"] = server.load("/v1/dex/orders/batch", TOGETHER, 16, seconds, kind=kind)
+    return found
+
+
+def _orders(store: str, found: list[dict[str, dict[str, Any]]]) -> list[Row]:
+    rates, spent = ({name: [one[name][what] for one in found] for name in found[0]} for what in ("rate", "cpu_us"))
+    rows = [row(f"transfers.{store}", rates["transfers"], "1/s")]
+    for kind in KINDS:
+        rows.append(row(f"{kind}.{store}", rates[kind], "1/s", "single transfers", rates["transfers"]))
+        rows += [
+            row(f"{kind}.{store}.{place}", [one[kind][f"{place}_ms"] for one in found], "ms")
+            for place in ("p50", "p99")
+        ]
+        rows.append(row(f"{kind}.{store}.node_cpu", spent[kind], "us", "single transfers", spent["transfers"]))
+        batch = f"{kind}.batch"
+        rows.append(row(f"{kind}.batch_{TOGETHER}.{store}", rates[batch], "1/s", "one a request", rates[kind]))
+    return rows
