@@ -53,7 +53,8 @@ def _listed(change: Change) -> str | None:
         if after is None:
             return f"book {key} is deleted"
         was = markets.get(key) if before is None else (before.scales, before.assets)
-        if was != (after.scales, after.assets) or not 0 <= min(after.scales) <= max(after.scales) <= SCALE_MAX:
+        bounded = before is not None or 0 <= min(after.scales) <= max(after.scales) <= SCALE_MAX
+        if was != (after.scales, after.assets) or not bounded:
             return f"book {key} is of other assets than its market, or of absurd decimals"
     return None
 

@@ -44,19 +44,16 @@ class Unfit(NamedTuple):
 
 
 class Match(NamedTuple):
-    """``remaining`` is what nobody took. ``prevented`` is how much of the taker was. ``reason`` is why the rest must
-    not rest: ``self_trade``, ``fill_limit``; empty when it may."""
+    """``filled`` is what the fills come to, ``remaining`` what nobody took, ``prevented`` how much of the taker was.
+    ``reason`` is why the rest must not rest: ``self_trade``, ``fill_limit``; empty when it may."""
 
     fills: list[Fill]
     met: list[Prevented]
+    filled: int
     remaining: int
     prevented: int
     reason: str
     unfit: list[Unfit]
-
-    @property
-    def filled(self) -> int:
-        return sum(fill.quantity for fill in self.fills)
 
 
 def _fit(maker: Order) -> str:
@@ -104,4 +101,4 @@ def match(
                 break
         if not remaining:
             break
-    return Match(fills, met, remaining, prevented, reason, ended)
+    return Match(fills, met, taker.remaining - remaining - prevented, remaining, prevented, reason, ended)

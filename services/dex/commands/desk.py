@@ -124,22 +124,21 @@ class Desk:
         if self._meets(order):
             found = match(order, self._makers(order), floor.makers_left, self.unfit)
         else:
-            found = Match([], [], order.remaining, 0, "", [])
+            found = Match([], [], 0, order.remaining, 0, "", [])
         if found.fills and not takes:
             raise Rejected("would_take", "a post-only order would have been filled at once", field="/price")
-        filled = found.filled
-        if whole and filled < order.remaining:
+        if whole and found.filled < order.remaining:
             raise Rejected("not_filled_whole", "the book can't fill all of it in one command", field="/quantity")
         market, side = self.market, order.side
         taker_bps = order.taker_bps if waited else market.taker_bps
         turnovers = [notional(market, fill.maker.price, fill.quantity) for fill in found.fills]
-        paid = sum(turnovers) if side == BUY else filled
+        paid = sum(turnovers) if side == BUY else found.filled
         rest = order
         if found.fills or found.met:
             rest = msgspec.structs.replace(
                 order,
                 remaining=found.remaining,
-                filled=order.filled + filled,
+                filled=order.filled + found.filled,
                 prevented=order.prevented + found.prevented,
                 turnover=saturated(order.turnover + sum(turnovers)),
             )
@@ -151,7 +150,8 @@ class Desk:
             limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
             self.ledger.reserve(ORDERS, key, order.account, self.gives(side), cost, limited, _purpose(order))
         floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
-        self._pay(key, order, found.fills, turnovers, taker_bps)
+        if found.fills:
+            self._pay(key, order, found.fills, turnovers, taker_bps)
         for unfit in found.unfit:
             self.end(unfit.key, unfit.maker, unfit.code)
         for met in found.met:
@@ -288,8 +288,7 @@ class Desk:
             )
             prices.append((price, quantity, turnover))
             self._filled(fill.key, maker, quantity, maker_gives, turnover)
-        if prices:
-            self._traded = after(context.time_us, self._traded, prices)
+        self._traded = after(context.time_us, self._traded, prices)
 
     def _filled(self, key: str, maker: Order, quantity: int, gave: int, turnover: int) -> None:
         left = msgspec.structs.replace(
