@@ -14,17 +14,17 @@ ALERT_TIMEOUT_S = 0.5
 
 
 async def why_unreachable(seeds: Sequence[str], tls: ssl.SSLContext | None) -> str:
-    """What the first broker that can be asked says; empty when it takes the connection."""
+    """What the first broker that refuses says; empty when all take the connection."""
     for seed in seeds:
         host, _, port = seed.rpartition(":")
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ALERT_TIMEOUT_S):
-                    if not await reader.read(1):
-                        return f"{seed}: it closes the connection"
+            if tls is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(ALERT_TIMEOUT_S):
+                        await reader.read(1)
         except ssl.SSLError as error:
             reason = (error.reason or "TLS failed").lower().replace("_", " ")
             return f"{seed}: {getattr(error, 'verify_message', '') or reason}"
