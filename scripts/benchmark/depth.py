@@ -10,23 +10,35 @@ import json
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 from scripts.benchmark.load import ladder_price
+from scripts.benchmark.rows import at
 from scripts.benchmark.server import QUIET_MARKET, Server
 
-__all__ = ("shown_after_ms",)
+__all__ = ("Shown", "show")
 
 RATE_PER_S = 1_000
 WAIT_S = 30
 """For the last order to be shown."""
 
 
-def shown_after_ms(server: Server, seconds: float, round_number: int) -> list[float]:
-    """Of every order, sorted. Rounds have prices of their own."""
+class Shown(NamedTuple):
+    """``rate``: orders a second, as many as were wanted or as few as the node took. ``p50_ms`` and ``p99_ms`` until
+    they were shown; ``answered`` (p50, p99) until they were answered."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    answered: tuple[float, float]
+
+
+def show(server: Server, seconds: float, round_number: int) -> Shown:
+    """Rounds have prices of their own."""
     return asyncio.run(_measure(server, seconds, round_number * RATE_PER_S * int(seconds + 1)))
 
 
-async def _measure(server: Server, seconds: float, first: int) -> list[float]:
+async def _measure(server: Server, seconds: float, first: int) -> Shown:
     job = {
         "kind": "ladder",
         "market": QUIET_MARKET,
@@ -62,7 +74,9 @@ async def _measure(server: Server, seconds: float, first: int) -> list[float]:
             reading.cancel()
         finally:
             writer.close()
-    return sorted(max(0.0, shown[price] - moment) * 1000 for price, moment in due.items())
+    times = sorted(max(0.0, shown[price] - moment) * 1000 for price, moment in due.items())
+    answered = (sent["p50_ms"], sent["p99_ms"])
+    return Shown(len(times) / seconds, at(times, 0.5), at(times, 0.99), answered)
 
 
 async def _subscribe(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmark.depth import shown_after_ms
+from scripts.benchmark.depth import Shown, show
 from scripts.benchmark.open_orders import starts_s
 from scripts.benchmark.order_book import core_rates, naive_rates
-from scripts.benchmark.rows import Row, at, row
+from scripts.benchmark.rows import Row, row
 from scripts.benchmark.server import Server, node, open_markets
 from tests.kit.postgres import PostgresServer
 
@@ -54,11 +54,9 @@ def _durable(quick: bool, many: int) -> list[Row]:
                 open_markets(server)
                 _round(server, 1.0)
                 found = [_round(server, seconds) for _ in range(rounds)]
-                shown = [shown_after_ms(server, seconds, number) for number in range(rounds)]
+                shown = [show(server, seconds, number) for number in range(rounds)]
                 empty_s = server.started_s
-            rows += _orders(name, found)
-            for place in (0.5, 0.99):
-                rows.append(row(f"depth.{name}.p{place * 100:.0f}", [at(times, place) for times in shown], "ms"))
+            rows += [*_orders(name, found), *_depth(name, shown)]
             database = postgres.database() if name == "postgres" else ""
             ready = starts_s(folder / f"{name}-{many}", database, many, rounds)
             rows.append(row(f"start_{many}.{name}", ready, "s", "an empty node", [empty_s]))
@@ -76,6 +74,15 @@ def _round(server: Server, seconds: float) -> dict[str, dict[str, Any]]:
     for kind in KINDS:
         found[f"{kind}.batch"] = server.load("/v1/dex/orders/batch", TOGETHER, 16, seconds, kind=kind)
     return found
+
+
+def _depth(store: str, shown: list[Shown]) -> list[Row]:
+    p50, p99 = ([one.answered[place] for one in shown] for place in (0, 1))
+    return [
+        row(f"depth.{store}.rate", [one.rate for one in shown], "1/s"),
+        row(f"depth.{store}.p50", [one.p50_ms for one in shown], "ms", "the answer", p50),
+        row(f"depth.{store}.p99", [one.p99_ms for one in shown], "ms", "the answer", p99),
+    ]
 
 
 def _orders(store: str, found: list[dict[str, dict[str, Any]]]) -> list[Row]:

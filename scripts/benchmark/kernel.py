@@ -22,6 +22,7 @@ from jilnode.kernel.keys import Answer
 from jilnode.kernel.ports import Loaded, Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
+from jilnode.node import COLLECTOR_ALLOCATIONS
 from jilnode.system_clock import SystemClock, SystemEntropy
 from jilnode.zone import ZoneBoard
 from scripts.benchmark.rows import Row, row
@@ -30,7 +31,7 @@ from services.dex.module import MODULE as DEX
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE as WALLET
 
-__all__ = ("ACCOUNTS", "ASSET", "BASE", "BATCH", "SCOPES", "Core", "crossing", "measure", "resting")
+__all__ = ("ACCOUNTS", "ASSET", "BASE", "BATCH", "SCOPES", "Core", "crossing", "measure", "resting", "settle")
 
 SOURCE = "bench-01"
 ASSET, BASE = f"CHFX@{SOURCE}", f"GOLD@{SOURCE}"
@@ -169,14 +170,20 @@ def _keyed(command: msgspec.Struct, number: int) -> Submission:
     return Submission(command, "bench", SCOPES, key, key)
 
 
+def settle() -> None:
+    """The garbage collector as a node has it once it has started."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTOR_ALLOCATIONS, 20, 20)
+
+
 def measure(quick: bool) -> list[Row]:
     batches = 100 if quick else 600
     whole, timed = Core(timed=False), Core(timed=True)
     kinds = {"transfer": transfers, "resting": resting, "crossing": crossing}
     calls = {name: (make(whole.accounts), make(whole.accounts)) for name, make in kinds.items()}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in kinds}
-    gc.collect()
-    gc.freeze()
+    settle()
     for number in range(WARM + batches):
         # Orders rest in as many batches as are needed for those that take them.
         for name in ("transfer", *["resting"] * FILLS, "crossing"):

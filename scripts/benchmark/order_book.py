@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count, islice
 
 from jilnode.kernel.command import Submission
-from scripts.benchmark.kernel import BATCH, SCOPES, Core, crossing, resting
+from scripts.benchmark.kernel import BATCH, SCOPES, Core, crossing, resting, settle
 from services.dex.commands.batches import ORDERS_MAX
 from services.dex.intents import PlaceOrder, PlaceOrders
 from tests.services.dex.naive import Naive
@@ -28,18 +28,15 @@ def core_rates(open_orders: int, rounds: int) -> dict[str, list[float]]:
     for first in range(0, open_orders, ORDERS_MAX):
         core.run([_together(list(islice(calls["resting"], min(ORDERS_MAX, open_orders - first)))).command])
     found: dict[str, list[float]] = {}
-    gc.collect()
-    gc.freeze()
-    try:
-        for number in range(WARM + rounds):
-            for ending in ("", "_batch"):
-                for kind, source in calls.items():
-                    orders = list(islice(source, BATCH))
-                    seconds = sum(core.batch([_together(orders)] if ending else orders))
-                    if number >= WARM:
-                        found.setdefault(kind + ending, []).append(BATCH / seconds)
-    finally:
-        gc.unfreeze()
+    settle()
+    for number in range(WARM + rounds):
+        for ending in ("", "_batch"):
+            for kind, source in calls.items():
+                orders = list(islice(source, BATCH))
+                seconds = sum(core.batch([_together(orders)] if ending else orders))
+                if number >= WARM:
+                    found.setdefault(kind + ending, []).append(BATCH / seconds)
+    gc.unfreeze()
     return found
 
 
