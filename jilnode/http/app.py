@@ -48,7 +48,7 @@ __all__ = ("AppParts", "NodeApp", "build_app")
 
 _log = logging.getLogger(__name__)
 PEER_PREFIX = "/v1/peer/"
-_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class NodeApp(Litestar):
                 handlers.append(self._query_handler(query_route))
             for feed in module.feeds:
                 feed_route = FeedRoute(feed, self._channels, self.streams, parts.writer, self._contexts)
-                handlers.append(routed("GET", feed.path, feed.scope, feed_route.answer))
+                handlers.append(routed("GET", feed.path, feed.scope, feed_route.answer, stream=True))
         own_routes = node_routes(
             book=self.book,
             metrics=parts.metrics,
@@ -211,7 +211,7 @@ class NodeApp(Litestar):
         if parts.events is not None:
             stream = EventStream(self.streams, parts.events, Seer(parts.modules, parts.writer.image))
             paths[STREAM_PATH] = {"get": dict(STREAM_OPERATION)}
-            handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(stream).answer))
+            handlers.append(routed("GET", STREAM_PATH, STREAM_SCOPE, StreamRoute(stream).answer, stream=True))
         handlers += parts.extra_handlers
         document = openapi_document(parts.modules, self.book, paths, parts.version)
         self._document = msgspec.json.encode(document)

@@ -172,12 +172,14 @@ class Sent(Response[Any]):
 RoutedAnswer = Callable[[Request[Any, Any, Any], Admitted, dict[str, str]], Awaitable[Reply | ASGIApp]]
 
 
-def routed(method: str, path: str, access: str, answer: RoutedAnswer) -> HTTPRouteHandler:
-    """A handler of the framework. ``answer`` gets the request, who asks, and the path's parameters."""
+def routed(method: str, path: str, access: str, answer: RoutedAnswer, *, stream: bool = False) -> HTTPRouteHandler:
+    """A handler of the framework. ``answer`` gets the request, who asks, and the path's parameters. What answers GET
+    answers HEAD, of which the server sends no body (RFC 9110, 9.3.2); but for a ``stream``, which would never end."""
+    methods = [HttpMethod.GET, HttpMethod.HEAD] if method == "GET" and not stream else [HttpMethod(method)]
 
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         scope: Any = request.scope
         return Sent(await answer(request, scope["jil"], whole_segments(request.path_params)))
 
-    handler = route(router_path(path), http_method=[HttpMethod(method)], opt={"access": access}, status_code=200)
+    handler = route(router_path(path), http_method=methods, opt={"access": access}, status_code=200)
     return handler(handle)

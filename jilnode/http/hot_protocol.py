@@ -82,8 +82,13 @@ class HotProtocol(HttpToolsProtocol):
         if route is not None and self._is_plain(route):
             cycle: Any = _HotCycle(self, route)
             self.cycle = cycle
-            if int(cycle.by_name.get(b"content-length", 0)) > BODY_BYTES_MAX:
+            if b"host" not in cycle.by_name:
+                self.send_400_response("")
+            elif int(cycle.by_name.get(b"content-length", 0)) > BODY_BYTES_MAX:
                 self._refuse_body(cycle)
+            return
+        if self.parser.get_http_version() == "1.1" and not any(name == b"host" for name, _ in self.headers):
+            self.send_400_response("")
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()

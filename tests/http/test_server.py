@@ -95,6 +95,8 @@ async def test_a_body_without_a_length_is_bounded_too(monkeypatch: pytest.Monkey
         "POST /v1/notes HTTP/1.1\r\nHost: n\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         "GET /h\x00 HTTP/1.1\r\nHost: n\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: n\r\nX: a\x00b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\n\r\n",
+        HEAD.replace("Host: n\r\n", "") + "Content-Length: 2\r\n\r\n{}",
         "\x16\x03\x01\x02\x00",
     ],
 )
@@ -102,6 +104,19 @@ async def test_what_is_not_http_is_refused(request_text: str) -> None:
     async with served() as server:
         answer = await ask(server, request_text)
         assert (status(answer), b'"code":"bad_request"' in answer) == (400, True)
+
+
+async def test_head_is_get_without_a_body() -> None:
+    async with served() as server:
+        asked = f"/openapi.json HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n"
+        head, got = await ask(server, f"HEAD {asked}"), await ask(server, f"GET {asked}")
+        assert (status(head), head.endswith(b"\r\n\r\n")) == (200, True)
+        length = b"content-length: %d\r\n" % len(got.partition(b"\r\n\r\n")[2])
+        assert length in head
+        assert length in got
+    async with served(events=FakeFeed()) as server:
+        stream = await ask(server, f"HEAD /v1/events HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}{CLOSE}\r\n")
+        assert status(stream) == 405
 
 
 async def test_slow_clients_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

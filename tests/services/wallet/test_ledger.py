@@ -7,7 +7,7 @@ import pytest
 
 from jilnode.kernel.entry import rows_of
 from jilnode.kernel.errors import Rejected
-from jilnode.module import Command, Module
+from jilnode.module import Command, Module, Owned, Table
 from services.wallet.intents import SetFee, SetLimit, SetRoaming, SetStatus
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.module import MODULE as WALLET
@@ -29,6 +29,15 @@ class Ask(msgspec.Struct, frozen=True):
     account: str
 
 
+class Box(Owned, frozen=True):
+    """What a reservation is for; it says how often it was touched."""
+
+    times: int = 0
+
+
+BOXES = Table("locker.box", Box)
+
+
 def _move(state: Any, context: Any, command: Moves) -> None:
     ledger = Ledger(state, context)
     made: dict[str, str] = {}
@@ -39,7 +48,10 @@ def _move(state: Any, context: Any, command: Moves) -> None:
             if arguments[0] not in made:
                 made[arguments[0]] = context.new_key()
             arguments[0] = made[arguments[0]]
-        getattr(ledger, method)(*arguments)
+        if method in ("reserve", "keep", "pay_reserved"):
+            box = state[BOXES].get(arguments[0]) or Box()
+            state[BOXES].put(arguments[0], Box(box.times + 1))
+        getattr(ledger, method)(*([BOXES] if method == "reserve" else []), *arguments)
 
     for step in command.steps:
         if isinstance(step[0], tuple):
@@ -61,6 +73,7 @@ def _ask(state: Any, context: Any, command: Ask) -> None:
 LOCKER = Module(
     "locker",
     1,
+    tables=(BOXES,),
     commands=(
         Command(Moves, "locker.moves.made", _move, lambda rows: [key for key, _ in rows.rows(RESERVATIONS)]),
         Command(Ask, "locker.account.asked", _ask, lambda rows: None),
