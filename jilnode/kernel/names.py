@@ -31,7 +31,12 @@ def valid_new_key(key: str) -> bool:
     return len(key) <= KEY_BYTES_MAX and _KEY.fullmatch(key) is not None
 
 
-valid_key = lru_cache(maxsize=16_384)(valid_new_key)
+_remembered = lru_cache(maxsize=16_384)(valid_new_key)
+
+
+def valid_key(key: str) -> bool:
+    """Whether it may be the key of a row. What is too long for one is not remembered: callers choose it."""
+    return len(key) <= KEY_BYTES_MAX and _remembered(key)
 
 
 def nth_key(first: str, number: int) -> str:

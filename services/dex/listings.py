@@ -272,6 +272,6 @@ async def _market(reader: Any, name: str) -> tuple[str, tuple[int, int, int]]:
     key = market_key(name)
     image = (await reader.get(MARKETS, [key])).get(key) if key else None
     if image is None:
-        raise Rejected("unknown_market", f"no market {name!r} is known here", status=404, field="/market")
+        raise Rejected("unknown_market", "no such market is known here", status=404, field="/market")
     row = image.row
     return key, (row.price_scale, row.base_scale, row.quote_scale)

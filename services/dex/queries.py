@@ -131,7 +131,7 @@ def known_market(view: Any, name: str) -> tuple[str, Market, Book]:
     key = market_key(name)
     found, book = (view[MARKETS].get(key), view[BOOKS].get(key)) if key else (None, None)
     if found is None or book is None:
-        raise Rejected("unknown_market", f"no market {name!r} is known here", status=404, field="/market")
+        raise Rejected("unknown_market", "no such market is known here", status=404, field="/market")
     return key, found, book
 
 

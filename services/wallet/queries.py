@@ -196,7 +196,7 @@ def quote(view: Any, context: QueryContext, params: QuoteParams) -> Quote:
     code, _, issuer = params.asset.partition("@")
     asset = view[ASSETS].get(f"{issuer}/{code}")
     if asset is None:
-        raise Rejected("unknown_asset", f"no asset {params.asset!r} is known here", field="/asset")
+        raise Rejected("unknown_asset", "no such asset is known here", field="/asset")
     amount = parse_amount(params.amount, asset.scale)
     fee = view[FEES].get(f"{context.source}/{params.asset}/{params.kind}")
     charged = 0 if fee is None else fee_of(amount, fee.tiers)

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import msgspec
 
-from jilnode.kernel.names import valid_key
+from jilnode.kernel.names import KEY_BYTES_MAX, valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
@@ -25,9 +25,13 @@ HALT_CHARS_MAX = 140
 KEY_PART_MAX = 64
 
 
-@lru_cache(maxsize=4096)
 def market_key(name: str) -> str:
     """``BASE-QUOTE@node`` as a key, ``<node>/BASE-QUOTE``; a key stays one. Empty when it can't be one."""
+    return _market_key(name) if len(name) <= KEY_BYTES_MAX else ""
+
+
+@lru_cache(maxsize=4096)
+def _market_key(name: str) -> str:
     symbol, at, node = name.partition("@")
     key = f"{node}/{symbol}" if at else name.replace("~", "/")
     return key if valid_key(key) else ""

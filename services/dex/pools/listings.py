@@ -54,7 +54,7 @@ async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams
     key = pool_key(params.pool)
     after = cursor_of(params.after, params.limit)
     if not key or (await reader.get(POOLS, [key])).get(key) is None:
-        raise Rejected("unknown_pool", f"no pool {params.pool!r} is known here", status=404, field="/pool")
+        raise Rejected("unknown_pool", "no such pool is known here", status=404, field="/pool")
     page = await reader.page(SWAPS, [("pool", key)], after=after, limit=params.limit, descending=True)
     items = [swap_view(swap, image.row, named=False) for swap, image in page.items]
     return Swaps(items, outside(page.items[-1][0]) if page.more else None)

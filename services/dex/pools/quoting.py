@@ -50,7 +50,7 @@ def pool_of(rows: State | View, name: str) -> tuple[str, Pool]:
     key = pool_key(name)
     pool = rows[POOLS].get(key) if key else None
     if pool is None:
-        raise Rejected("unknown_pool", f"no pool {name!r} is known here", status=404, field="/pool")
+        raise Rejected("unknown_pool", "no such pool is known here", status=404, field="/pool")
     return key, pool
 
 

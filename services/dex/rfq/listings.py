@@ -101,10 +101,10 @@ async def request(reader: Any, context: QueryContext, params: IdParams) -> Reque
     else:
         image = (await reader.get(ENDED_REQUESTS, [key])).get(key)
         if image is None:
-            raise unknown_request(params.id)
+            raise unknown_request()
         row, view = image.row.request, ended_request_view(key, image.row)
     if not await _may_see_request(reader, context, row):
-        raise unknown_request(params.id)
+        raise unknown_request()
     return view
 
 
@@ -125,10 +125,10 @@ async def quote(reader: Any, context: QueryContext, params: IdParams) -> QuoteVi
     else:
         image = (await reader.get(ENDED_QUOTES, [key])).get(key)
         if image is None:
-            raise unknown_quote(params.id)
+            raise unknown_quote()
         row, view = image.row.quote, ended_quote_view(key, image.row)
     if not await _may_see_quote(reader, context, row):
-        raise unknown_quote(params.id)
+        raise unknown_quote()
     return view
 
 

@@ -69,7 +69,7 @@ def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
     key = outside_key(params.id, "/id")
     request = view[REQUESTS].get(key)
     if request is None:
-        raise unknown_request(params.id)
+        raise unknown_request()
     taker = _subject(view, request.account)
     found = []
     for quote_key in view[QUOTES].ordered("best", key):
@@ -79,7 +79,7 @@ def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
     if not found and request.invited:
         subjects = {_subject(view, account) for account in (request.account, *request.invited)}
         if context.actor not in subjects and not context.scopes & AUDITS:
-            raise unknown_request(params.id)
+            raise unknown_request()
     return LiveQuotes(params.id, found)
 
 

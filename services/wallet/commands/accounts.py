@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from jilnode.kernel.names import valid_key
+from jilnode.kernel.names import KEY_BYTES_MAX, valid_key
 from jilnode.kernel.state import Context, State, View
 from jilnode.kernel.system import SOURCES
 from jilnode.module import Rejected
@@ -44,19 +44,19 @@ def asset_of(state: State | View, asset: str, field: str = "/asset") -> Asset:
     code, at, issuer = asset.partition("@")
     row = state[ASSETS].get(f"{issuer}/{code}") if at else None
     if row is None:
-        raise Rejected("unknown_asset", f"no asset {asset!r} is known here; assets are named CODE@issuer", field=field)
+        raise Rejected("unknown_asset", "no such asset is known here; assets are named CODE@issuer", field=field)
     return row
 
 
 def account_of(state: State, reference: str, field: str) -> tuple[str, Account]:
     """(key, row) of an account id (``ch-zug-01~0-…`` or with a slash) or a handle (``kestrel@ch-zug-01``)."""
-    key, handle_key = _named(reference)
+    key, handle_key = _named(reference) if len(reference) <= KEY_BYTES_MAX else ("", "")
     if handle_key:
         handle = state[HANDLES].get(handle_key)
         key = "" if handle is None else handle.account
     row = state[ACCOUNTS].get(key) if key else None
     if row is None:
-        raise Rejected("unknown_account", f"no account {reference!r} is known here", field=field)
+        raise Rejected("unknown_account", "no such account is known here", field=field)
     return key, row
 
 

@@ -116,7 +116,7 @@ def _open(state: State, context: Context, reference: str) -> tuple[str, Pending]
     key = reference.replace("~", "/")
     pending = state[PENDING].get(key) if valid_key(key) else None
     if pending is None:
-        raise Rejected("unknown_pending", f"no pending transfer {reference!r} is known here", status=404, field="/id")
+        raise Rejected("unknown_pending", "no such pending transfer is known here", status=404, field="/id")
     account = state[ACCOUNTS].get(pending.debit)
     assert account is not None
     check_owner(context, account, "/id")

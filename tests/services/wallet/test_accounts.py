@@ -5,6 +5,7 @@ import pytest
 from jilnode.kernel.errors import Rejected
 from jilnode.module import QueryContext
 from services.wallet import queries
+from services.wallet.commands.accounts import _named
 from services.wallet.intents import (
     CreateAccount,
     CreateAsset,
@@ -124,3 +125,15 @@ async def test_names_of_any_length_make_keys_that_fit():
         for node in two.nodes:
             assert not node.engine.alarms
             check_conservation(node)
+
+
+async def test_no_long_name_is_remembered_or_repeated():
+    """Who sends a megabyte as an account gets none of this node's memory for it, nor of its database: a refusal is
+    kept there for a day."""
+    async with bank() as one:
+        remembered = _named.cache_info().currsize
+        with pytest.raises(Rejected) as refusal:
+            await one.pay("x" * 300, "y" * 300, "1.00")
+        assert (refusal.value.code, refusal.value.field) == ("unknown_account", "/debit")
+        assert "x" not in refusal.value.detail
+        assert _named.cache_info().currsize == remembered

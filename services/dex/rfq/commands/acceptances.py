@@ -99,9 +99,9 @@ def _offered(state: State, context: Context, command: AcceptQuote) -> tuple[str,
     try:
         check_owner(context, taker, "/id")
     except Rejected:
-        raise unknown_quote(command.id) from None
+        raise unknown_quote() from None
     if not quote.shown:
-        raise unknown_quote(command.id)
+        raise unknown_quote()
     check_here(state, context, quote.request)
     return key, quote, taker
 

@@ -70,7 +70,7 @@ def withdraw_quote(state: State, context: Context, command: WithdrawQuote) -> No
         check_owner(context, account, "/id")
     except Rejected:
         # Whether there is a sealed quote is nobody else's business.
-        raise unknown_quote(command.id) from None
+        raise unknown_quote() from None
     check_here(state, context, quote.request)
     _release(state, context, key, quote, "withdrawn")
 
@@ -109,12 +109,12 @@ def known_quote(state: State, reference: str) -> tuple[str, Quote]:
     key = reference.replace("~", "/")
     quote = state[QUOTES].get(key) if valid_key(key) else None
     if quote is None:
-        raise unknown_quote(reference)
+        raise unknown_quote()
     return key, quote
 
 
-def unknown_quote(reference: str) -> Rejected:
-    return Rejected("unknown_quote", f"no live quote {reference!r} is known here", status=404, field="/id")
+def unknown_quote() -> Rejected:
+    return Rejected("unknown_quote", "no such live quote is known here", status=404, field="/id")
 
 
 def check_owners(state: State, context: Context, taker: str, maker: str) -> None:
@@ -134,7 +134,7 @@ def _asked(state: State, context: Context, command: SubmitQuote) -> tuple[str, R
     account, row = account_of(state, command.account, "/account")
     check_owner(context, row, "/account")
     if request.invited and account not in request.invited:
-        raise unknown_request(command.request)
+        raise unknown_request()
     check_here(state, context, key)
     return key, request, account, row
 

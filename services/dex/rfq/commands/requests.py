@@ -121,12 +121,12 @@ def known_request(state: State, reference: str) -> tuple[str, Request]:
     key = reference.replace("~", "/")
     request = state[REQUESTS].get(key) if valid_key(key) else None
     if request is None:
-        raise unknown_request(reference)
+        raise unknown_request()
     return key, request
 
 
-def unknown_request(reference: str) -> Rejected:
-    return Rejected("unknown_request", f"no open request {reference!r} is known here", status=404, field="/id")
+def unknown_request() -> Rejected:
+    return Rejected("unknown_request", "no such open request is known here", status=404, field="/id")
 
 
 def check_here(state: State, context: Context, key: str) -> None:
