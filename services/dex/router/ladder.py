@@ -1,12 +1,13 @@
 """The book as a taker with an exact input would walk it: whom it would meet, and how many lots that pays for.
 
 It stops where the desk would: at 100 makers, at an order of the same owner, at the end of the market's band; and it
-passes over makers whose account may not pay. So what it finds is what an order of that quantity and price is filled
+passes over makers whose account may not pay, or whose time is over. So what it finds is what an order of that quantity and price is filled
 with, exactly.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from jilnode.kernel.state import Context, State, View
@@ -128,16 +129,14 @@ def _queue(rows: State | View, bucket: tuple[str, str]) -> Iterator[Order]:
 def _fit(
     rows: State | View, context: Context, bucket: tuple[str, str], market: Market, book: Book, taker: tuple[str, str]
 ) -> Iterator[Order]:
-    """Those whom the taker would be filled by."""
+    """Those whom the taker would be filled by. Whoever is passed over is met too."""
     accounts = rows[ACCOUNTS]
-    unfit = 0
-    for order in _queue(rows, bucket):
+    for order in islice(_queue(rows, bucket), MAKERS_MAX):
         own = order.account == taker[0] or order.group == taker[1]
-        if unfit == MAKERS_MAX or own or not _in_band(market, book, order.price):
+        if own or not _in_band(market, book, order.price):
             return
-        if may_pay(context, order.account, accounts.get(order.account)):
-            unfit += 1
-        else:
+        over = 0 < order.expires_us <= context.time_us
+        if not over and not may_pay(context, order.account, accounts.get(order.account)):
             yield order
 
 

@@ -407,3 +407,30 @@ async def test_markets_are_found_either_way_round():
         assert set(rows(made.home, MARKETS)) == {"sg-mas-01/GOLD-USDX"}
         for asset in (BASE, QUOTE):
             assert (await dry_run(made, asset, 1_000_000, trader)).market == MARKET
+
+
+@pytest.mark.parametrize("unfit", ["frozen", "expired"])
+async def test_makers_who_are_passed_over_count_as_met(unfit):
+    """As at the desk: sixty who may not trade leave forty of the hundred that one command meets."""
+    async with pools() as made:
+        away = await made.exchange.trader("a")
+        until_us = made.exchange.clock.now_us + 10_000_000
+        more = {"time_in_force": "gtd", "expires_us": until_us} if unfit == "expired" else {}
+        for _ in range(60):
+            await made.exchange.order("a", away, "sell", "0.01", "100", **more)
+        maker, owner, trader = [await made.exchange.trader(name) for name in ("m", "o", "t")]
+        for _ in range(60):
+            await made.exchange.order("m", maker, "sell", "1", "100")
+        await made.add("o", owner, 10_000_000, 1_000_000_000)
+        if unfit == "frozen":
+            await made.exchange.operate(SetStatus(away, "frozen"))
+        else:
+            # Their time is over, and the kernel has not come to them yet.
+            made.home.writer.chores.run_due = _nothing_is_due
+            made.exchange.clock.advance(11)
+        done = await same(made, trader, QUOTE, 50_000_000)
+        assert lanes_of(done)["book"].code == "too_thin"
+
+
+async def _nothing_is_due(now_us: int) -> None:
+    pass
