@@ -308,7 +308,6 @@ def group_reply(rows: EntryRows) -> GroupView:
 
 
 def market_reply(rows: EntryRows) -> MarketView:
-    """For a market that was set and whose book the event does not touch, the book's part is as at the beginning."""
     key, market = rows.one(MARKETS)
-    book = rows.get(BOOKS, key)
-    return market_view(key, market, book or Book((market.price_scale, market.base_scale, market.quote_scale)))
+    _, book = rows.one(BOOKS)
+    return market_view(key, market, book)

@@ -94,6 +94,18 @@ class Ledger:
         change[_AVAILABLE] += back
         held.amount = amount
 
+    def uncount_ended(self) -> None:
+        """What ended counts against its account's limits no more, but for what it paid: before something else is
+        reserved in its stead, or else at the end."""
+        state, context = self._state, self._context
+        ended = [held for held in self._held.values() if held.counted is not None and not held.amount]
+        if ended:
+            state.need([counter_of(context, f"{held.account}/{held.asset}") for held in ended])
+        for held in ended:
+            assert held.counted is not None
+            uncount(state, context, f"{held.account}/{held.asset}", held.counted, held.paid)
+            held.counted = None
+
     def pay_reserved(self, key: str, credit: str, amount: int, fee: int, scale: int, of: str) -> None:
         """Pays ``amount`` to ``credit`` and ``fee`` to this node, both out of what is reserved under ``key``."""
         held = self._reservation(key)
@@ -124,9 +136,7 @@ class Ledger:
 
     def write(self) -> None:
         state, context = self._state, self._context
-        ended = [held for held in self._held.values() if held.counted is not None and not held.amount]
-        if ended:
-            state.need([counter_of(context, f"{held.account}/{held.asset}") for held in ended])
+        self.uncount_ended()
         for asset, fee in self._fees.items():
             charge(state, context, asset, fee)
         reservations = state[RESERVATIONS]
@@ -140,8 +150,6 @@ class Ledger:
                 continue
             if held.before is not None:
                 reservations.delete(key)
-            if held.counted is not None:
-                uncount(state, context, f"{held.account}/{held.asset}", held.counted, held.paid)
         shares = state[SHARES]
         for balance, (available, in_hold) in self._changes.items():
             if available or in_hold:

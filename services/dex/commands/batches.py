@@ -37,6 +37,7 @@ def mass_quote(state: State, context: Context, command: MassQuote) -> None:
     state.need([(RESERVATIONS, order_key) for order_key, _ in old])
     for order_key, order in old:
         desk.end(order_key, order, "quoted_again")
+    floor.ledger.uncount_ended()
     orders = tuple(
         PlaceOrder(command.market, command.account, quote.side, quote.quantity, quote.price, "post_only")
         for quote in command.quotes
@@ -59,8 +60,10 @@ def review_batch(state: State, context: Context, command: PlaceOrders) -> Action
     return Action("dex.orders", tuple(zones), {"items": items})
 
 
-def review_quotes(state: State, context: Context, command: MassQuote) -> Action:
-    """One action for all: the zones see each side's price and quantity."""
+def review_quotes(state: State, context: Context, command: MassQuote) -> Action | None:
+    """One action for all: the zones see each side's price and quantity. Taking quotes back asks nobody."""
+    if not command.quotes:
+        return None
     whole = PlaceOrder(command.market, command.account, "", "", "", "post_only")
     action = review_order(state, context, whole)
     quotes = [{"side": item.side, "price": item.price, "quantity": item.quantity} for item in command.quotes]

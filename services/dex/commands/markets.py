@@ -42,7 +42,7 @@ def market_of(state: State, context: Context, name: str) -> tuple[str, Market]:
     key = market_key(name)
     market = state[MARKETS].get(key) if key else None
     if market is None:
-        raise Rejected("unknown_market", f"no market {name!r} is known here", status=404, field="/market")
+        raise Rejected("unknown_market", "no such market is known here", status=404, field="/market")
     owner = state[MARKETS].owner(key)
     if owner != context.source:
         raise Rejected("misdirected", f"the book of {name} is at node {owner}", status=421, extra={"owner": owner})
@@ -99,7 +99,7 @@ def set_market(state: State, context: Context, command: SetMarket) -> None:
         states_bps=command.states_bps,
     )
     _check(market)
-    state[MARKETS].put(key, market)
+    _put(state, context, key, market)
 
 
 def set_status(state: State, context: Context, command: SetMarketStatus) -> None:
@@ -107,11 +107,7 @@ def set_status(state: State, context: Context, command: SetMarketStatus) -> None
     key, before = market_of(state, context, command.market)
     if len(command.halted) > HALT_CHARS_MAX:
         raise Rejected("bad_market", f"a reason has at most {HALT_CHARS_MAX} characters", field="/halted", status=400)
-    market = msgspec.structs.replace(before, halted=command.halted)
-    state[MARKETS].put(key, market)
-    floor = Floor(state, context)
-    floor.desk(key, market).looks = True
-    floor.finish()
+    _put(state, context, key, msgspec.structs.replace(before, halted=command.halted))
 
 
 def set_group(state: State, context: Context, command: SetGroup) -> None:
@@ -133,6 +129,14 @@ def review_market(state: State, context: Context, command: ReviewMarket) -> None
     first = woken(state, command.key, market, desk.book)
     if first is not None:
         wake(desk, *first)
+    floor.finish()
+
+
+def _put(state: State, context: Context, key: str, market: Market) -> None:
+    """What the new terms make of the market holds at once, and the answer tells it."""
+    state[MARKETS].put(key, market)
+    floor = Floor(state, context)
+    floor.desk(key, market).looks = True
     floor.finish()
 
 

@@ -110,6 +110,7 @@ def replace(state: State, context: Context, command: ReplaceOrder) -> None:
         if order.market != key:
             raise Rejected("bad_market", "an order is replaced in its own market", field="/order/market", status=400)
         desk.end(old, order, "replaced")
+        floor.ledger.uncount_ended()
     except Rejected as rejected:
         if command.mode != "allow_failure" or rejected.code != "unknown_order":
             raise
@@ -123,7 +124,7 @@ def order_of(state: State, context: Context, reference: str) -> tuple[str, Order
     key = reference.replace("~", "/")
     order = state[ORDERS].get(key) if valid_key(key) else None
     if order is None:
-        raise Rejected("unknown_order", f"no open order {reference!r} is known here", status=404, field="/id")
+        raise Rejected("unknown_order", "no such open order is known here", status=404, field="/id")
     account = state[ACCOUNTS].get(order.account)
     assert account is not None
     check_owner(context, account, "/id")

@@ -1,8 +1,8 @@
 """The book as a taker with an exact input would walk it: whom it would meet, and how many lots that pays for.
 
 It stops where the desk would: at 100 makers, at an order of the same owner, at the end of the market's band; and it
-passes over makers whose account may not pay, or whose time is over. So what it finds is what an order of that quantity and price is filled
-with, exactly.
+passes over makers whose account may not pay, or whose time is over. So what it finds is what an order of that quantity
+and price is filled with, exactly.
 """
 
 from bisect import bisect_right

@@ -8,7 +8,7 @@ import pytest
 from jilnode.kernel.entry import rows_of
 from jilnode.kernel.errors import Rejected
 from jilnode.limits import EVENT_BYTES_MAX
-from services.dex.intents import CancelAll, CreateMarket, MassQuote, PlaceOrder, PlaceOrders, QuoteEntry
+from services.dex.intents import CancelAll, CreateMarket, MassQuote, PlaceOrder, PlaceOrders, QuoteEntry, ReplaceOrder
 from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CLOSED, ORDERS, SWEEPS, TRADES
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetLimit, SetStatus
@@ -236,3 +236,41 @@ async def test_a_taker_pays_many_makers_with_one_row_of_each_balance():
         assert names.count("wallet.share") == 4
         assert names.count("wallet.transfer") == 100
         assert len(rows(one.home, TRADES)) == 50
+
+
+async def test_what_takes_the_place_of_an_order_counts_against_limits_in_its_stead():
+    """An account at its daily limit moves its quotes and replaces its order; what is more than before is refused, and
+    what the old ones counted is not lost with it."""
+    async with exchange() as one:
+        account = await one.trader("m")
+        await one.operate(SetLimit(account, BASE, daily="10"))
+        for price in ("100", "101", "102"):
+            quotes = (QuoteEntry("sell", price, "6"), QuoteEntry("sell", price, "4"))
+            assert (await one.home.run(MassQuote(MARKET, account, quotes), actor="m")).reply.refused == 0
+        quotes = (QuoteEntry("sell", "103", "6"), QuoteEntry("sell", "103", "5"), QuoteEntry("sell", "103", "4"))
+        moved = (await one.home.run(MassQuote(MARKET, account, quotes), actor="m")).reply
+        assert [item.code for item in moved.items] == ["", "limit_daily", ""]
+        await one.home.run(MassQuote(MARKET, account, ()), actor="m")
+        order = (await one.order("m", account, "sell", "10", "100")).id
+        replacement = PlaceOrder(MARKET, account, "sell", "10", "99")
+        await one.home.run(ReplaceOrder(order, replacement), actor="m")
+        await one.home.run(CancelAll(account), actor="m")
+        (usage,) = [row for row in rows(one.home, USAGE).values() if row.daily or row.count] or [None]
+        assert usage is None
+        check_exchange(one.home)
+
+
+async def test_what_was_refused_is_not_repeated_in_the_journal():
+    async with exchange() as one:
+        account = await one.trader("m")
+        orders = (
+            PlaceOrder("Jane Roe, 5 High Street", account, "sell", "1", "100"),
+            PlaceOrder(MARKET, "Jane Roe, 5 High Street", "sell", "1", "100"),
+        )
+        reply = (await one.home.run(PlaceOrders(orders), actor="m")).reply
+        assert [(item.code, item.field) for item in reply.items] == [
+            ("unknown_market", "/orders/0/market"),
+            ("unknown_account", "/orders/1/account"),
+        ]
+        entries, _ = await one.home.journal()
+        assert not any(b"Jane" in data for entry in entries for data in entry.sections.values())

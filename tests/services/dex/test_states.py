@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from jilnode.kernel.errors import Rejected
-from services.dex.intents import PlaceOrder, PlaceOrders, SetMarketStatus
+from services.dex.intents import PlaceOrder, PlaceOrders, SetMarket, SetMarketStatus
 from services.dex.rows import BOOKS, CANDLES, MARKETS, Book, Market
 from services.dex.states import MINUTE_US, STATES, band_of, next_state, state_of, volatility
 from tests.services.dex.kit import MARKET, Exchange, check_exchange, exchange
@@ -211,3 +211,11 @@ async def test_a_batch_in_a_new_market_has_its_own_last_price():
         answer = (await one.home.run(PlaceOrders(orders), actor="operator", scopes=("wallet:operate",))).reply
         assert [item.order.status for item in answer.items] == ["filled", "filled", "filled"]
         check_exchange(one.home)
+
+
+async def test_a_market_that_is_set_answers_as_it_is():
+    async with exchange() as one:
+        one.a, one.b = await one.trader("a"), await one.trader("b")
+        await trade(one, "100")
+        view = await one.operate(SetMarket(MARKET, taker_bps=7))
+        assert (view.last, view.trades, view.sequence, view.taker_bps) == ("100.00", 1, 3, 7)
