@@ -43,11 +43,14 @@ def _listed(change: Change) -> str | None:
     """What a market is stays what it was, and its book is of the same; decimals are in bounds, so that nobody counts in
     absurd numbers."""
     markets = {}
+    begun: set[str] = set()
     for key, before, after in change.rows(MARKETS):
         if after is None or (before is not None and _fixed(before) != _fixed(after)):
             return f"market {key} is deleted, or of something else than it was"
         if not 0 <= after.price_scale <= PRICE_SCALE_MAX or after.tick <= 0 or after.lot <= 0:
             return f"market {key} has decimals out of bounds, or no tick or lot"
+        if before is None:
+            begun.add(key)
         markets[key] = ((after.price_scale, after.base_scale, after.quote_scale), (after.base, after.quote))
     for key, before, after in change.rows(BOOKS):
         if after is None:
@@ -56,6 +59,9 @@ def _listed(change: Change) -> str | None:
         bounded = before is not None or 0 <= min(after.scales) <= max(after.scales) <= SCALE_MAX
         if was != (after.scales, after.assets) or not bounded:
             return f"book {key} is of other assets than its market, or of absurd decimals"
+        begun.discard(key)
+    if begun:
+        return f"market {next(iter(begun))} has no book"
     return None
 
 

@@ -12,6 +12,7 @@ from services.dex.rows import BOOKS, BUY, MARKETS, ORDERS, SELL, Book, Market
 from services.dex.states import state_of
 from services.dex.views import MarketView, OrderView, market_name, market_view, order_view
 from services.wallet.amounts import format_amount
+from services.wallet.commands.accounts import asset_of
 from services.wallet.queries import check_reader, resolve
 from services.wallet.rows import ACCOUNTS
 
@@ -112,7 +113,8 @@ class BookMarket(msgspec.Struct, frozen=True):
 
 
 class ConsolidatedBook(msgspec.Struct, frozen=True):
-    """All books of one pair, at whatever node, as this node has them. An order goes to one of them."""
+    """All books of one pair, at whatever node, as this node has them. An order goes to one of them. A market
+    that counts in other decimals than the pair's assets have is none of them."""
 
     base: str
     quote: str
@@ -207,9 +209,15 @@ def consolidated(view: Any, context: QueryContext, params: ConsolidatedParams) -
         raise Rejected("bad_request", f"1 to {LEVELS_MAX} levels", status=400, field="/levels")
     books: list[BookMarket] = []
     sides: dict[str, dict[int, dict[str, int]]] = {BUY: {}, SELL: {}}
-    rows = [(key, row) for key, row in view[MARKETS].all() if (row.base, row.quote) == (params.base, params.quote)]
+    base_scale = asset_of(view, params.base, "/base").scale
+    quote_scale = asset_of(view, params.quote, "/quote").scale
+    wanted = (params.base, params.quote, base_scale, quote_scale)
+    rows = [
+        (key, row)
+        for key, row in view[MARKETS].all()
+        if (row.base, row.quote, row.base_scale, row.quote_scale) == wanted
+    ]
     scale = max([row.price_scale for _, row in rows], default=0)
-    base_scale = rows[0][1].base_scale if rows else 0
     for key, row in rows:
         book = view[BOOKS].get(key)
         name = market_name(key)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
-from jilnode.module import Action, Rejected
+from jilnode.module import Action, Rejected, Table
 from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_key, market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
@@ -22,6 +23,7 @@ __all__ = (
     "amend",
     "cancel",
     "check_price",
+    "count_here",
     "expire",
     "group_of",
     "order_of",
@@ -140,6 +142,16 @@ def group_of(state: State | View, context: Context, account: str, subject: str) 
     return group.name if group is not None and group.name else subject
 
 
+def count_here(state: State, context: Context, table: Table[Any], account: str, most: int) -> int:
+    """How many rows of an account a table has at this node: what another node writes in somebody's name takes no room
+    here. Mostly what there is everywhere is fewer than ``most``."""
+    rows = state[table]
+    count = rows.count("by_account", account)
+    if count < most:
+        return count
+    return sum(rows.owner(key) == context.source for key in rows.keys("by_account", account))
+
+
 def check_price(market: Market, book: Book, price: int, field: str = "/price") -> None:
     """A price may be as far from the last one as the market's state allows. Raises ``Rejected``."""
     band = book.last * band_of(market, state_of(market, book)) // BASIS_POINTS
@@ -220,7 +232,7 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
             raise Rejected("bad_client_id", "1 to 36 of A-Z a-z 0-9 . _ ~ @ : -", field="/client_id", status=400)
         if state[ORDERS].count("by_name", name_of(desk.key, account, client_id)):
             raise Rejected("client_id_taken", "an open order has this name", status=409, field="/client_id")
-    if _open_orders(state, context, account) >= OPEN_ORDERS_MAX:
+    if count_here(state, context, ORDERS, account, OPEN_ORDERS_MAX) >= OPEN_ORDERS_MAX:
         raise Rejected("too_many_orders", f"at most {OPEN_ORDERS_MAX} open orders", status=409, field="/account")
     return Order(
         desk.key,
@@ -242,15 +254,6 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
         quoting=quoting,
         taker_bps=market.taker_bps if stop else 0,
     )
-
-
-def _open_orders(state: State, context: Context, account: str) -> int:
-    """At this node. Mostly what there is everywhere is few enough."""
-    orders = state[ORDERS]
-    count = orders.count("by_account", account)
-    if count < OPEN_ORDERS_MAX:
-        return count
-    return sum(orders.owner(key) == context.source for key in orders.keys("by_account", account))
 
 
 def _check_kind(command: PlaceOrder, time_in_force: str) -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from jilnode.kernel.errors import Breach, CommitFailed
-from jilnode.module import Command
+from jilnode.module import Command, QueryContext
+from services.dex import queries
 from services.dex.intents import AmendOrder, CancelOrder, PlaceOrder
 from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TRADES, Book, Market
@@ -412,3 +413,32 @@ async def test_without_the_twist_it_is_taken(name):
         await scene.honest.follow(scene.rogue)
         assert everything(scene.honest) == everything(scene.rogue)
         check_exchange(scene.rogue)
+
+
+async def test_a_market_without_a_book_is_refused():
+    """Whoever asks for all books of a pair would be answered an error."""
+    market = Market(BASE, QUOTE, 4, 4, 2, 1, 100, 0, 1000)
+    exchange, scene = scenery()
+    async with running(*exchange.nodes):
+        await scene.begin(exchange)
+        await refused(scene, None, lambda scene, rows: rows.write(MARKETS, f"{ROGUE}/A-B", market), "dex_listed")
+
+
+async def test_the_books_of_a_pair_are_shown_in_the_assets_decimals():
+    """A market that counts in others is nobody's offer, and spoils nobody's sum."""
+
+    def strange(scene: Scene, rows: Rows) -> None:
+        market = Market(BASE, QUOTE, 0, 4, 2, 1, 1, 0, 1000)
+        rows.write(MARKETS, f"{ROGUE}/AA-B", market)
+        rows.write(BOOKS, f"{ROGUE}/AA-B", Book((2, 0, 4), assets=(BASE, QUOTE)))
+
+    exchange, scene = scenery()
+    async with running(*exchange.nodes):
+        await scene.begin(exchange)
+        await scene.rogue.run(Twist(None, lambda state, context: strange(scene, Rows(state))), actor="operator")
+        await scene.honest.follow(scene.rogue)
+        context = QueryContext("x", frozenset(), scene.honest.source, scene.honest.engine.now_us())
+        params = queries.ConsolidatedParams(BASE, QUOTE)
+        found = await scene.honest.writer.query(lambda view: queries.consolidated(view, context, params))
+        assert [market.market for market in found.markets] == [MARKET]
+        assert [(level.price, level.quantity) for level in found.asks] == [("100.00", "10.0000"), ("101.00", "10.0000")]

@@ -6,12 +6,13 @@ from jilnode.kernel.errors import Rejected
 from jilnode.module import QueryContext
 from services.dex.module import MODULE as DEX
 from services.dex.rfq import listings, queries
+from services.dex.rfq.commands import quotes, requests
 from services.dex.rfq.intents import AcceptQuote, CancelRequest, SubmitQuote, WithdrawQuote
 from services.dex.rfq.rows import QUOTES, TABLES
 from services.wallet.intents import CreateAccount, Issue, SetRoaming
 from services.wallet.module import MODULE as WALLET
 from tests.kit.node import TestNode, running
-from tests.services.dex.kit import QUOTE
+from tests.services.dex.kit import BASE, QUOTE
 from tests.services.dex.rfq_kit import check_desk, desk
 from tests.services.wallet.kit import rows, started, turn
 
@@ -154,3 +155,27 @@ async def test_a_node_that_keeps_nothing_in_memory_settles_the_same():
         quote = await one.offer(request, "99", "n")
         await one.accept(quote)
         check_desk(one.home)
+
+
+async def test_what_is_open_elsewhere_takes_no_room_here(monkeypatch):
+    """Else another node could write so many in somebody's name that they can ask nothing anywhere."""
+    monkeypatch.setattr(requests, "OPEN_REQUESTS_MAX", 2)
+    monkeypatch.setattr(quotes, "ACCOUNT_QUOTES_MAX", 1)
+    async with desk(2) as one:
+        away = one.exchange.nodes[1]
+        for asset in (BASE, QUOTE):
+            await one.exchange.operate(SetRoaming(one.maker, asset, "1000", (away.source,)))
+        await one.exchange.settle()
+        asked = [(await away.run(one.opening(), actor="t")).reply for _ in range(2)]
+        await one.exchange.settle()
+        request = await one.ask()
+        assert request.id.startswith(one.home.source)
+        offer = await started(one, away, SubmitQuote(asked[0].id, one.maker, "100"), "m")  # type: ignore[arg-type]
+        await one.exchange.settle()
+        assert (await offer).reply.shown
+        await one.exchange.settle()
+        assert (await one.offer(request, "100")).shown
+        await one.ask()
+        with pytest.raises(Rejected) as refusal:
+            await one.ask()
+        assert refusal.value.code == "too_many_open_requests"

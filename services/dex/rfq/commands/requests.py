@@ -6,6 +6,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.markets import BPS_MAX
+from services.dex.commands.orders import count_here
 from services.dex.rfq.commands.ending import end_request, live_quotes
 from services.dex.rfq.intents import CancelRequest, OpenRequest, ReviewRequest, SetRfqFee
 from services.dex.rfq.rows import CANCELLED, EXPIRED, FEES, QUOTED, QUOTES, REQUESTS, Fee, Request
@@ -44,7 +45,7 @@ def open_request(state: State, context: Context, command: OpenRequest) -> None:
     terms = _terms(state, context, command)
     accept_until_us = _accept_until_us(context, command)
     invited = _invited(state, account, command.invited)
-    if state[REQUESTS].count("by_account", account) >= OPEN_REQUESTS_MAX:
+    if count_here(state, context, REQUESTS, account, OPEN_REQUESTS_MAX) >= OPEN_REQUESTS_MAX:
         raise Rejected(
             "too_many_open_requests", f"at most {OPEN_REQUESTS_MAX} open requests", status=409, field="/account"
         )
