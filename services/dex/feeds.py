@@ -46,7 +46,7 @@ class OrdersStreamParams(msgspec.Struct, frozen=True):
 
 
 class DepthMessage(msgspec.Struct, frozen=True):
-    """Of a snapshot the best 500 levels, best first; of a delta those that changed, with their new quantities, 0 when they are
+    """Of a snapshot the best 500 levels; of a delta those that changed, with their new quantities, 0 when they are
     gone. A delta goes on from the message whose ``sequence`` is its ``previous``. ``checksum`` is that of the depth
     query, after the change."""
 

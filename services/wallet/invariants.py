@@ -135,6 +135,9 @@ def _supplied(change: Change, supply: dict[str, int]) -> str | None:
             return f"the supply of {asset} moves and its module does not know"
         issued = after.issued - (0 if before is None else before.issued)
         burned = after.burned - (0 if before is None else before.burned)
+        if burned < 0 and not after.burned:
+            # What was burned is taken off both.
+            issued, burned = issued - burned, 0
         if issued < 0 or burned < 0:
             return f"the supply of {asset} runs backwards"
         supply[asset] = supply.get(asset, 0) - issued + burned

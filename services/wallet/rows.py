@@ -57,6 +57,9 @@ class Asset(Owned, frozen=True):
 
 
 class Supply(Owned, frozen=True):
+    """All that is there is ``issued - burned``. Each only grows, until ``issued`` would pass 64 bits: then what was
+    burned is taken off both."""
+
     issued: int = 0
     burned: int = 0
 

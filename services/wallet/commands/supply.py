@@ -32,11 +32,15 @@ def check_issuer(context: Context, asset: str) -> None:
 
 
 def change_supply(state: State, asset: str, issued: int = 0, burned: int = 0) -> None:
-    """Of an asset of this node. Raises ``Rejected`` when the total would pass 64 bits."""
+    """Of an asset of this node. Raises ``Rejected`` when what is there of it would pass 64 bits. What was ever issued
+    would some day: then what was burned is taken off both, so that nobody uses an asset up by making and burning it."""
     code, _, issuer = asset.partition("@")
     key = f"{issuer}/{code}"
     supply = state[SUPPLY].get(key)
     assert supply is not None
+    before = supply
     if supply.issued + issued > INT64_MAX:
+        before = Supply(supply.issued - supply.burned)
+    if before.issued + issued > INT64_MAX:
         raise Rejected("issue_too_large", "the total issued would pass 64 bits", field="/amount")
-    state[SUPPLY].put(key, Supply(supply.issued + issued, supply.burned + burned))
+    state[SUPPLY].put(key, Supply(before.issued + issued, before.burned + burned))

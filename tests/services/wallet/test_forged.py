@@ -123,6 +123,7 @@ FORGERIES = {
     ),
     "raises its supply for nobody": (((SUPPLY, f"{ROGUE}/GOLD", Supply(200)),), "invariant.wallet_explained"),
     "lowers what was issued": (((SUPPLY, f"{ROGUE}/GOLD", Supply(50)),), "invariant.wallet_explained"),
+    "burns less than nothing": (((SUPPLY, f"{ROGUE}/GOLD", Supply(50, -50)),), "invariant.wallet_explained"),
     "issues another's asset": (
         (
             share(R, CHF, ROGUE, 5),
