@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from jilnode.http.auth import Principal
 from jilnode.http.wires import ClientGoneError, Wire
 from jilnode.kernel.errors import Rejected
-from jilnode.limits import STREAM_CLIENTS_MAX, STREAM_QUEUE_MAX
+from jilnode.limits import STREAM_CLIENTS_MAX, STREAM_QUEUE_MAX, STREAM_SUBJECT_CLIENTS_MAX
 
 __all__ = ("HEARTBEAT_S", "StreamClient", "Streams")
 
@@ -92,18 +92,20 @@ class StreamClient(Generic[T]):
 
 
 class Streams:
-    """All streams of a node, of every kind, under one bound. ``close`` ends them: it comes first at shutdown, so that
-    nothing waits for clients that never leave."""
+    """All streams of a node, of every kind, under one bound, and those of one subject under another. ``close`` ends
+    them: it comes first at shutdown, so that nothing waits for clients that never leave."""
 
     def __init__(
         self,
         *,
         clients_max: int = STREAM_CLIENTS_MAX,
+        subject_clients_max: int = STREAM_SUBJECT_CLIENTS_MAX,
         queue_max: int = STREAM_QUEUE_MAX,
         heartbeat_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clients_max = clients_max
+        self._subject_clients_max = subject_clients_max
         self._queue_max = queue_max
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -124,6 +126,9 @@ class Streams:
         """Raises ``Rejected``."""
         if len(self._clients) >= self._clients_max or self._closing:
             raise Rejected("stream_full", "Try again soon.", status=503, retry_after_s=5)
+        own = sum(client.principal.subject == principal.subject for client in self._clients)
+        if own >= self._subject_clients_max:
+            raise Rejected("too_many_streams", f"At most {own} of one subject.", status=429, retry_after_s=5)
         client: StreamClient[Any] = StreamClient(principal, self._queue_max, self._heartbeat_s, self._clock)
         self._clients.add(client)
         try:

@@ -206,6 +206,17 @@ async def test_clients_are_bounded() -> None:
             await stream.serve(reader.wire, KESTREL, Filter(), None, True)
 
 
+async def test_nobody_takes_all_streams() -> None:
+    streams = Streams(subject_clients_max=1)
+    with streams.admit(KESTREL):
+        with pytest.raises(Rejected, match="too_many_streams"), streams.admit(KESTREL):
+            pass
+        with streams.admit(Principal("other", frozenset({"events"}), 10)):
+            assert streams.count == 2
+    with streams.admit(KESTREL):
+        pass
+
+
 async def test_what_the_address_refuses() -> None:
     feed = FakeFeed()
     feed.add("kestrel", "a")
