@@ -9,7 +9,7 @@ from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Action, Rejected, Table
 from services.dex.commands.desk import Desk, Floor
-from services.dex.commands.markets import market_key, market_of
+from services.dex.commands.markets import market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
@@ -161,18 +161,17 @@ def check_price(market: Market, book: Book, price: int, field: str = "/price") -
 
 def review_order(state: State, context: Context, command: PlaceOrder) -> Action:
     """What the zones judge, before the book sees the order: the node's, the account's, and those of both assets'
-    facts."""
+    facts. An order for a book elsewhere they do not see here."""
+    _, market = market_of(state, context, command.market)
     _, account = account_of(state, command.account, "/account")
-    key = market_key(command.market)
-    market = state[MARKETS].get(key) if key else None
     return Action(
         "dex.order",
         (account.zone,) if account.zone else (),
         {
             "account": command.account,
             "market": command.market,
-            "base": "" if market is None else market.base,
-            "quote": "" if market is None else market.quote,
+            "base": market.base,
+            "quote": market.quote,
             "side": command.side,
             "kind": command.kind,
             "quantity": command.quantity,

@@ -20,7 +20,6 @@ from services.dex.pools.quoting import (
     output_of,
     own_pool,
     own_pool_of_pair,
-    pool_key,
     sides_of,
 )
 from services.dex.pools.rows import (
@@ -209,6 +208,7 @@ def review_swap(state: State, context: Context, command: Swap) -> Action:
     """What the zones judge, before the pool sees it: the node's and the account's."""
     return _action(
         state,
+        context,
         "dex.swap",
         command.pool,
         command.account,
@@ -222,21 +222,20 @@ def review_liquidity(state: State, context: Context, command: AddLiquidity | Rem
         facts = {"side": ADD, "base_amount": command.base, "quote_amount": command.quote}
     else:
         facts = {"side": REMOVE, "shares": command.shares}
-    return _action(state, "dex.liquidity", command.pool, command.account, facts)
+    return _action(state, context, "dex.liquidity", command.pool, command.account, facts)
 
 
-def _action(state: State, kind: str, name: str, reference: str, facts: dict[str, object]) -> Action:
+def _action(state: State, context: Context, kind: str, name: str, reference: str, facts: dict[str, object]) -> Action:
+    _, pool = own_pool(state, context, name)
     _, account = account_of(state, reference, "/account")
-    key = pool_key(name)
-    pool = state[POOLS].get(key) if key else None
     return Action(
         kind,
         (account.zone,) if account.zone else (),
         {
             "account": reference,
             "pool": name,
-            "base": "" if pool is None else pool.base,
-            "quote": "" if pool is None else pool.quote,
+            "base": pool.base,
+            "quote": pool.quote,
             **facts,
             "leverage": 1,
         },

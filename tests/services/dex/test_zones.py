@@ -6,6 +6,7 @@ from jilnode.kernel.errors import Rejected
 from jilnode.kernel.system import REFUSALS
 from jilnode.zone import Verdict, ZoneBoard
 from services.dex.intents import MassQuote, PlaceOrder, QuoteEntry, ReplaceOrder
+from services.dex.pools.intents import AddLiquidity, CreatePool, Swap
 from services.dex.rows import BOOKS, CLOSED, ORDERS
 from services.wallet.rows import RESERVATIONS, SHARES
 from tests.services.dex.kit import BASE, MARKET, QUOTE, book, check_exchange, exchange
@@ -43,6 +44,37 @@ async def zoned():
         one.zone = zone
         one.a = await one.trader("a")
         yield one
+
+
+async def test_what_belongs_to_another_node_is_not_judged_here():
+    """The caller is told where to go: a no would be recorded, and final, at a node whose book it never was."""
+    zone = Zone()
+    zone.banned.add(BASE)
+    async with exchange(2, zones=ZoneBoard("XX_DEV", [zone], development=True)) as one:
+        a = await one.trader("a")
+        await one.operate(CreatePool(BASE, QUOTE, 30))
+        await one.settle()
+        until_us = one.clock.now_us + 1_000_000
+        order = PlaceOrder(MARKET, a, "sell", "1", "101")
+        for command in (
+            order,
+            ReplaceOrder(a, order),
+            MassQuote(MARKET, a, (QuoteEntry("sell", "101", "1"),)),
+            Swap("dex.LP1@sg-mas-01", a, BASE, "1", "1", until_us),
+            AddLiquidity("dex.LP1@sg-mas-01", a, "1", "1", "1", "1", until_us),
+        ):
+            with pytest.raises(Rejected) as refusal:
+                await one.nodes[1].run(command, actor="a")
+            assert (refusal.value.code, refusal.value.extra["owner"]) == ("misdirected", "sg-mas-01")
+        assert not zone.asked
+        assert not rows(one.nodes[1], REFUSALS)
+
+
+async def test_taking_quotes_back_asks_nobody(zoned):
+    await zoned.home.run(MassQuote(MARKET, zoned.a, (QuoteEntry("sell", "101", "1"),)), actor="a")
+    zoned.zone.banned.add(BASE)
+    assert (await zoned.home.run(MassQuote(MARKET, zoned.a, ()), actor="a")).reply.withdrawn == 1
+    check_exchange(zoned.home)
 
 
 COMMANDS = {
