@@ -11,7 +11,7 @@ from jilnode.events.relay import Relay
 from jilnode.events.replicator import Replicator
 from jilnode.events.startup import OwnHead
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.errors import Rejected
+from jilnode.kernel.errors import CommitFailed, CommitUnknown, Rejected
 from jilnode.kernel.kernel import Kernel
 from jilnode.kernel.ports import Commit
 from jilnode.kernel.registry import ModuleLike, Registry
@@ -109,7 +109,8 @@ class SimulatedNode:
             )
             store = MemoryStore(self.disk, pause=self._pause, fate=self._fate)
             self.kernel = Kernel(engine, store)
-            loop.create_task(self._run(self.kernel, store), name=f"{self.source} node")
+            task = loop.create_task(self._run(self.kernel, store), name=f"{self.source} node")
+            task.add_done_callback(self._ended)
 
         loop.enter(build)
 
@@ -133,6 +134,15 @@ class SimulatedNode:
         if kernel.writer.state == READ_ONLY:
             kernel.allow_writes()
         await relay.run()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A process whose first commit failed ends, and is started again as after a crash."""
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, CommitFailed | CommitUnknown):
+            self.dying = True
+        elif failure is not None:
+            assert self.loop is not None
+            self.loop.errors.append(repr(failure))
 
     def crash(self) -> None:
         assert self.loop is not None
