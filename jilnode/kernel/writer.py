@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,6 +33,7 @@ from jilnode.kernel.errors import (
 from jilnode.kernel.inbox import Call, ForeignGroup, Inbox, LocalWrite
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.loader import Loader
+from jilnode.kernel.outcomes import Outcomes, Statistics, settle
 from jilnode.kernel.ports import Store, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
@@ -52,19 +52,6 @@ logger = logging.getLogger("jilnode.writer")
 REOPEN_PAUSE_S = 0.5
 WAITING_MAX = 256
 WRITABLE, READ_ONLY, RECOVERING, STOPPED = "writable", "read_only", "recovering", "stopped"
-
-
-@dataclass(slots=True)
-class Statistics:
-    commits: int = 0
-    commands: int = 0
-    foreign_entries: int = 0
-    rejected: int = 0
-    failed_commits: int = 0
-    unknown_commits: int = 0
-    last_batch: int = 0
-    commit_us: int = 0
-    decide_us: int = 0
 
 
 CommitListener = Callable[[list[Entry], list[Seal]], None]
@@ -226,7 +213,36 @@ class Writer:
         calls, groups = taken.calls, taken.groups
         await self._prefetch(calls, groups)
         started = engine.clock.monotonic_us()
-        answers: list[tuple[Call, Answer | Rejected]] = []
+        outcomes = Outcomes()
+        await self._decide_all(calls, now, outcomes)
+        outcomes.applied = [group for group in groups if await self._apply(group)]
+        reacted = False
+        if self.writable:
+            await self.chores.run_due(now)
+            reacted = await self.chores.run_reactions(now)
+        outcomes.written = [item for item in taken.locals if await self._write_local(item)]
+        rotation = self._rotation
+        if self.writable and rotation is not None:
+            self._rotation = None
+            engine.rotate_key(rotation[0], engine.now_us())
+        elif self.writable and engine.tick_due(engine.now_us()):
+            engine.tick(engine.now_us())
+        self.statistics.decide_us += engine.clock.monotonic_us() - started
+        self.statistics.last_batch = len(calls)
+        self.statistics.commands += len(calls)
+        failure: Rejected | None = None
+        if engine.dirty:
+            failure = await self._commit()
+        outcomes.tell(failure, engine.own, self.statistics)
+        if rotation is not None and self._rotation is None:
+            settle(rotation[1], failure)
+        if failure is not None:
+            self._inbox.careful += len(outcomes.applied)
+        elif outcomes.applied or reacted:
+            self._inbox.call_again()
+
+    async def _decide_all(self, calls: list[Call], now: int, outcomes: Outcomes) -> None:
+        """One after the other. Whoever is to wait for another node has no outcome yet."""
         touched = False
         for position, call in enumerate(calls):
             outcome: Answer | Rejected
@@ -243,55 +259,7 @@ class Writer:
                 if refusal is None:
                     continue
                 outcome = refusal
-            answers.append((call, outcome))
-        applied = [group for group in groups if await self._apply(group)]
-        reacted = False
-        if self.writable:
-            await self.chores.run_due(now)
-            reacted = await self.chores.run_reactions(now)
-        done_local = [item for item in taken.locals if await self._write_local(item)]
-        rotation = self._rotation
-        if self.writable and rotation is not None:
-            self._rotation = None
-            engine.rotate_key(rotation[0], engine.now_us())
-        elif self.writable and engine.tick_due(engine.now_us()):
-            engine.tick(engine.now_us())
-        self.statistics.decide_us += engine.clock.monotonic_us() - started
-        self.statistics.last_batch = len(calls)
-        self.statistics.commands += len(calls)
-        failure: Rejected | None = None
-        if engine.dirty:
-            failure = await self._commit()
-        for call, outcome in answers:
-            if not call.future.done():
-                result = failure if failure is not None and not self._stands(outcome) else outcome
-                if isinstance(result, Rejected):
-                    self.statistics.rejected += 1
-                    call.future.set_exception(result)
-                else:
-                    call.future.set_result(result)
-        for group in applied:
-            if not group.future.done():
-                if failure is None:
-                    self.statistics.foreign_entries += len(group.verified.entries)
-                    group.future.set_result(None)
-                else:
-                    group.future.set_exception(CommitFailed(failure.detail))
-        for item in done_local:
-            if not item.future.done():
-                if failure is None:
-                    item.future.set_result(None)
-                else:
-                    item.future.set_exception(CommitFailed(failure.detail))
-        if rotation is not None and self._rotation is None and not rotation[1].done():
-            if failure is None:
-                rotation[1].set_result(None)
-            else:
-                rotation[1].set_exception(failure)
-        if failure is not None:
-            self._inbox.careful += len(applied)
-        elif applied or reacted:
-            self._inbox.call_again()
+            outcomes.answers.append((call, outcome))
 
     async def _prefetch(self, calls: list[Call], groups: list[ForeignGroup]) -> None:
         """What the batch needs of the database whatever is in memory: used keys, and rows of foreign entries."""
@@ -389,15 +357,6 @@ class Writer:
                 item.future.set_exception(error)
             return False
         return True
-
-    def _stands(self, outcome: Answer | Rejected) -> bool:
-        """Whether an outcome is true although this batch was lost: an answer from before it, a refusal that is not
-        final."""
-        if isinstance(outcome, Rejected):
-            return not outcome.final
-        own = self.engine.own
-        before = outcome.source != own.source or (outcome.epoch, outcome.sequence) < (own.epoch, own.size)
-        return outcome.replayed and before
 
     # The commit
 
