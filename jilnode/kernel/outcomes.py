@@ -8,7 +8,7 @@ from jilnode.kernel.inbox import Call, ForeignGroup, LocalWrite
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.sources import SourceState
 
-__all__ = ("Outcomes", "Statistics", "settle")
+__all__ = ("Outcomes", "Statistics", "settle", "stands")
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Outcomes:
         """``failure``: what became of the commit, None when it is durable. ``own``: this node's head after it."""
         for call, outcome in self.answers:
             if not call.future.done():
-                result = failure if failure is not None and not _stands(outcome, own) else outcome
+                result = failure if failure is not None and not stands(outcome, own) else outcome
                 if isinstance(result, Rejected):
                     statistics.rejected += 1
                     call.future.set_exception(result)
@@ -62,7 +62,7 @@ def _lost(failure: Rejected | None) -> CommitFailed | None:
     return None if failure is None else CommitFailed(failure.detail)
 
 
-def _stands(outcome: Answer | Rejected, own: SourceState) -> bool:
+def stands(outcome: Answer | Rejected, own: SourceState) -> bool:
     """Whether an outcome is true although this batch was lost: an answer from before it, a refusal that is not
     final."""
     if isinstance(outcome, Rejected):

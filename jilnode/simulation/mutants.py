@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from jilnode.events.replicator import Replicator
 from jilnode.kernel import apply as following
+from jilnode.kernel import outcomes
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.keys import KnownKeys
@@ -17,7 +18,6 @@ from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image, decode_row
 from jilnode.kernel.seal import parse_seal
 from jilnode.kernel.state import TableAccess
-from jilnode.kernel.writer import Writer
 
 __all__ = ("HOSTILE", "MUTANTS")
 
@@ -85,7 +85,7 @@ def time_backwards() -> AbstractContextManager[Any]:
 
 def answers_before_commit() -> AbstractContextManager[Any]:
     """A lost commit is told as a success."""
-    return patch.object(Writer, "_stands", lambda self, outcome: True)
+    return patch.object(outcomes, "stands", lambda outcome, own: True)
 
 
 def positions_too_early() -> AbstractContextManager[Any]:
