@@ -292,13 +292,17 @@ def batch_reply(rows: EntryRows) -> BatchView:
     key, batch = rows.one(BATCHES)
     scales = {market: book.scales for market, book in rows.rows(BOOKS)}
     fills = _fills(rows)
+    keys = [nth_key(key, index + 1) for index in range(batch.orders)]
+    own = frozenset(keys)
     found: dict[str, OrderView] = {}
     for order, row in rows.rows(ORDERS):
-        found[order] = order_view(order, row, scales[row.market], fills.get(order, ()))
+        if order in own:
+            found[order] = order_view(order, row, scales[row.market], fills.get(order, ()))
     for order, ended in rows.rows(CLOSED):
-        found[order] = closed_view(order, ended, scales[ended.market], fills.get(order, ()))
+        if order in own:
+            found[order] = closed_view(order, ended, scales[ended.market], fills.get(order, ()))
     refused = {index: BatchItem(index, None, code, detail, field) for index, code, detail, field in batch.refused}
-    items = [refused.get(index) or BatchItem(index, found[nth_key(key, index + 1)]) for index in range(batch.orders)]
+    items = [refused.get(index) or BatchItem(index, found[order]) for index, order in enumerate(keys)]
     return BatchView(outside(key), len(items) - len(refused), len(refused), batch.withdrawn, items)
 
 
