@@ -45,6 +45,7 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
     _book: ProblemBook
     _linger_s: float
     _closing_since = 0.0
+    _pong = b""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -59,6 +60,20 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
             response = self.conn.reject(400, "")
             self.transport.write(response.serialize())
             self.transport.close()
+
+    def handle_ping(self) -> None:
+        output = self.conn.data_to_send()
+        if self.writable.is_set():
+            self.transport.write(b"".join(output))
+        elif output:
+            # Who does not read gets one, for the last ping: others would wait in memory, as many as there are pings.
+            self._pong = output[-1]
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        pong, self._pong = self._pong, b""
+        if pong:
+            self.transport.write(pong)
 
     def send_receive_event_to_app(self) -> None:
         # That a client said something is all that matters: it is not decoded.

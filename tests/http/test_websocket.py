@@ -226,6 +226,20 @@ async def test_sockets_count_as_connections_and_their_end_is_bounded(monkeypatch
             connection.transport.abort()
 
 
+async def test_who_pings_and_does_not_read_fills_no_memory() -> None:
+    async with serving() as server, opened(server) as connection:
+        (protocol,) = server._server.server_state.connections
+        connection.transport.pause_reading()
+        protocol.transport.pause_reading()
+        pings = (b"\x89\xfd" + b"\0" * 4 + b"p" * 125) * 1000
+        for _ in range(100):
+            protocol.data_received(pings)
+        assert protocol.transport.get_write_buffer_size() < 1_000_000
+        protocol.transport.resume_reading()
+        connection.transport.resume_reading()
+        await asyncio.wait_for(await connection.ping(), 5)
+
+
 async def test_shutdown_says_why() -> None:
     server = HttpServer(app_of(events=FakeFeed()), "127.0.0.1", 0, drain_s=2)
     await server.start()
