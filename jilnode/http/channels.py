@@ -93,6 +93,8 @@ class Channels:
         self._channels: dict[Feed, dict[Hashable, Channel]] = {feed: {} for feed in feeds}
         self._tables = {feed: frozenset(table.name for table in feed.tables) for feed in self._channels}
         self.count = 0
+        self._idle: dict[Channel, None] = {}
+        """Those that their last client left, in that order; some have clients again."""
         if self._channels:
             writer.listeners.append(self._committed)
 
@@ -105,21 +107,39 @@ class Channels:
                 idle = (one for known in self._channels.values() for one in known.values() if not one.clients)
                 self._forget(min(idle, key=lambda one: one.idle_since))
             channel = self._channels[feed][key] = Channel(feed, key)
-            channel.idle_since = self._clock()
+            self._rest(channel)
             self.count += 1
         return channel
 
     def leave(self, channel: Channel, client: StreamClient[StreamFrame]) -> None:
         channel.clients.discard(client)
-        if not channel.clients:
-            channel.idle_since = self._clock()
+        # One that failed is forgotten already, and another may have its place.
+        if not channel.clients and self._channels[channel.feed].get(channel.key) is channel:
+            self._rest(channel)
+
+    def _rest(self, channel: Channel) -> None:
+        channel.idle_since = self._clock()
+        self._idle.pop(channel, None)
+        self._idle[channel] = None
+
+    def _forget_idle(self) -> None:
+        while self._idle:
+            channel = next(iter(self._idle))
+            if channel.clients:
+                del self._idle[channel]
+            elif self._clock() - channel.idle_since > FEED_KEPT_S:
+                self._forget(channel)
+            else:
+                return
 
     def _forget(self, channel: Channel) -> None:
+        self._idle.pop(channel, None)
         del self._channels[channel.feed][channel.key]
         self.count -= 1
 
     def _committed(self, entries: list[Entry], _seals: list[Seal]) -> None:
         """Called by the writer, so nothing that goes wrong here may leave."""
+        self._forget_idle()
         if not self.count:
             return
         changes = [EntryRows.of(entry) for entry in entries]
@@ -145,9 +165,6 @@ class Channels:
             return []
 
     def _tell(self, channel: Channel, view: Any, changes: Sequence[EntryRows]) -> None:
-        if not channel.clients and self._clock() - channel.idle_since > FEED_KEPT_S:
-            self._forget(channel)
-            return
         try:
             channel.commit(view, changes)
         except (Exception, Missing):

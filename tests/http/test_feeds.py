@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from jilnode.http.app import NodeApp
+from jilnode.http.auth import Principal
 from jilnode.http.server import HttpServer
+from jilnode.http.streams import StreamClient
 from jilnode.kernel.errors import CommitFailed
 from tests.http.board import (
     BOARD,
@@ -174,6 +176,41 @@ async def test_a_channel_is_forgotten_a_while_after_its_last_client(node: TestNo
         assert app._channels.count == 0
         async with listen(server, PATH, after=position) as listener:
             assert (await listener.next()).event == "snapshot"
+
+
+async def test_a_channel_that_failed_is_forgotten_once(node: TestNode) -> None:
+    """Its clients leave it later, when another may have its place."""
+    now = [0.0]
+    channels = board_app(node)._channels
+    channels._clock = lambda: now[0]
+    feed = BOARD.feeds[0]
+    failed = channels.open(feed, "a")
+    client: Any = StreamClient(Principal("wren", frozenset(), 10), 1, 1, lambda: now[0])
+    failed.clients.add(client)
+    channels._fail(failed)
+    another = channels.open(feed, "a")
+    another.clients.add(client)
+    channels.leave(failed, client)
+    now[0] = 100
+    channels._committed([], [])
+    assert (channels.count, channels.open(feed, "a")) == (1, another)
+
+
+async def test_a_channel_that_no_commit_concerns_is_forgotten_too(node: TestNode) -> None:
+    """Else every commit is decoded for nobody, for as long as the node runs."""
+    now = [0.0]
+    app = board_app(node)
+    app._channels._clock = lambda: now[0]
+    async with served(app) as server:
+        async with sse(server, MINE, subject="wren") as listener:
+            await listener.next()
+        await eventually(lambda: app.streams.count == 0)
+        now[0] = 60
+        await node.run(SetCell("b", "heron", 5), actor="heron")
+        assert app._channels.count == 1
+        now[0] = 61
+        await node.run(SetCell("b", "heron", 6), actor="heron")
+        assert app._channels.count == 0
 
 
 async def test_channels_are_bounded_and_the_longest_idle_goes_first(
