@@ -6,10 +6,9 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
+from services.dex.pairs import check_pair
 from services.dex.pools.curve import amount_in, amount_out
 from services.dex.pools.rows import POOLS, Pool, pair_of
-from services.dex.rows import BOOKS, MARKETS
-from services.dex.states import HALTED, state_of
 from services.wallet.rows import ACCOUNTS, home_of
 
 __all__ = (
@@ -17,7 +16,6 @@ __all__ = (
     "check_filled",
     "check_open",
     "input_for",
-    "markets_between",
     "output_of",
     "own_pool",
     "own_pool_of_pair",
@@ -69,17 +67,6 @@ def own_pool_of_pair(rows: State | View, source: str, one: str, other: str) -> s
     return next((key for key in keys if home_of(key) == source), "")
 
 
-def markets_between(rows: State | View, source: str, sold: str, bought: str) -> list[str]:
-    """The keys of the node's markets of two assets: that whose base is sold, then that whose base is bought."""
-    found = []
-    for base, quote in ((sold, bought), (bought, sold)):
-        key = f"{source}/{base.partition('@')[0]}-{quote.partition('@')[0]}"
-        market = rows[MARKETS].get(key)
-        if market is not None and (market.base, market.quote) == (base, quote):
-            found.append(key)
-    return found
-
-
 def check_open(rows: State | View, key: str, pool: Pool, *, swapping: bool) -> None:
     """Raises ``Rejected``: ``pool_halted``, ``market_halted``. Who only takes out may do so while a pool is halted, but
     not while its account is frozen."""
@@ -90,12 +77,7 @@ def check_open(rows: State | View, key: str, pool: Pool, *, swapping: bool) -> N
         return
     if pool.halted:
         raise Rejected("pool_halted", "the pool is halted", status=409, field="/pool", retry_after_s=60)
-    for name in markets_between(rows, home_of(key), pool.base, pool.quote):
-        market, book = rows[MARKETS].get(name), rows[BOOKS].get(name)
-        if market is None or book is None or state_of(market, book) == HALTED:
-            raise Rejected(
-                "market_halted", "the market of this pair is halted", status=409, field="/pool", retry_after_s=60
-            )
+    check_pair(rows, home_of(key), pool.base, pool.quote, "/pool")
 
 
 def sides_of(pool: Pool, asset_in: str) -> Sides:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from jilnode.kernel.state import Context, State, View
 from jilnode.module import Rejected
 from services.dex.commands.desk import Floor
+from services.dex.pairs import markets_between
 from services.dex.pools.commands import exchange
 from services.dex.pools.curve import BASIS_POINTS, fee_in
 from services.dex.pools.quoting import (
     Sides,
     check_filled,
     check_open,
-    markets_between,
     output_of,
     own_pool_of_pair,
     sides_of,

@@ -10,7 +10,7 @@ import pytest
 from jilnode.http.problems import CORE_PROBLEMS
 from jilnode.kernel.errors import Rejected
 from jilnode.module import QueryContext
-from services.dex.intents import SetGroup
+from services.dex.intents import SetGroup, SetMarketStatus
 from services.dex.module import MODULE
 from services.dex.rfq import listings, queries
 from services.dex.rfq.commands import quotes, requests
@@ -19,7 +19,7 @@ from services.dex.rfq.problems import PROBLEMS
 from services.dex.rfq.rows import ENDED_QUOTES
 from services.wallet.intents import SetStatus
 from services.wallet.module import MODULE as WALLET
-from tests.services.dex.kit import BASE, QUOTE
+from tests.services.dex.kit import BASE, MARKET, QUOTE
 from tests.services.dex.rfq_kit import Desk, check_desk, desk
 from tests.services.wallet.kit import rows, turn
 
@@ -75,6 +75,19 @@ async def test_a_frozen_taker_can_t_ask_and_a_frozen_maker_can_t_quote():
             await one.exchange.operate(SetStatus(account, "frozen"))
         await refused(one, one.ask(), "account_frozen", 403, "/debit")
         await refused(one, one.offer(request, "1"), "account_frozen", 403, "/debit")
+
+
+async def test_a_halted_market_of_the_pair_stops_the_desk_too():
+    async with desk() as one:
+        request = await one.ask()
+        quote = await one.offer(request, "1")
+        await one.exchange.operate(SetMarketStatus(MARKET, "news pending"))
+        for attempt, field in ((one.ask(), "/base"), (one.offer(request, "1.01"), "/id"), (one.accept(quote), "/id")):
+            refusal = await refused(one, attempt, "market_halted", 409, field)
+            assert not refusal.final
+        await one.exchange.operate(SetMarketStatus(MARKET, ""))
+        assert (await one.accept(quote)).id
+        check_desk(one.home)
 
 
 async def test_an_account_has_a_hundred_open_requests():

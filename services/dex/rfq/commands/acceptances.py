@@ -2,6 +2,7 @@
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
+from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_quote, end_request
 from services.dex.rfq.commands.quotes import check_owners, known_quote, unknown_quote
 from services.dex.rfq.commands.requests import check_here
@@ -28,6 +29,7 @@ def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
         raise Rejected("request_expired", "the time to accept is over", status=409, field="/id")
     if context.time_us >= quote.valid_until_us:
         raise Rejected("quote_expired", "the quote is not valid any more", status=409, field="/id")
+    check_pair(state, context.source, quote.terms.base, quote.terms.quote, "/id")
     check_owners(state, context, quote.taker, quote.account)
     _check_maker(state, context, quote)
     taker_gives, maker_gives = legs(quote.terms, quote.price)

@@ -6,6 +6,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.orders import count_here, group_of
+from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_quote, live_quotes
 from services.dex.rfq.commands.requests import check_here, known_request, unknown_request
 from services.dex.rfq.intents import ExpireQuote, SubmitQuote, WithdrawQuote
@@ -39,6 +40,7 @@ def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
     check_debit(context, account, row)
     if context.time_us >= request.quotes_until_us:
         raise Rejected("quotes_ended", "the time for quotes is over", status=409, field="/id")
+    check_pair(state, context.source, request.terms.base, request.terms.quote, "/id")
     check_owners(state, context, request.account, account)
     quote = Quote(
         request_key,

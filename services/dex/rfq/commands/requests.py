@@ -7,6 +7,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.markets import BPS_MAX
 from services.dex.commands.orders import count_here
+from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_request, live_quotes
 from services.dex.rfq.intents import CancelRequest, OpenRequest, ReviewRequest, SetRfqFee
 from services.dex.rfq.rows import CANCELLED, EXPIRED, FEES, QUOTED, QUOTES, REQUESTS, Fee, Request
@@ -43,6 +44,7 @@ def open_request(state: State, context: Context, command: OpenRequest) -> None:
     check_owner(context, row, "/account")
     check_debit(context, account, row)
     terms = _terms(state, context, command)
+    check_pair(state, context.source, terms.base, terms.quote, "/base")
     accept_until_us = _accept_until_us(context, command)
     invited = _invited(state, account, command.invited)
     if count_here(state, context, REQUESTS, account, OPEN_REQUESTS_MAX) >= OPEN_REQUESTS_MAX:
