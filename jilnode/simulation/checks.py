@@ -6,24 +6,17 @@ from typing import TYPE_CHECKING
 from jilnode.events.record import SEAL_KIND
 from jilnode.kernel.digest import MODULUS, row_mark
 from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_section
+from jilnode.simulation.finding import Finding, SectionRows
 from jilnode.stores.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
     from jilnode.simulation.exchange.audit import ExchangeAudit
     from jilnode.simulation.world import SimulatedNode, World
 
-__all__ = ("Checks", "Finding", "SectionRows")
-
-SectionRows = list[tuple[str, str, bytes | None]]
-"""(table, key, document) of each row of an entry; a document of None deletes."""
-
+__all__ = ("Checks",)
 
 EXPECTED_ALARM = "invariant conserved "
 """What ``Mint``, a bug on purpose, makes a node say."""
-
-
-class Finding(Exception):
-    """A property that does not hold. The message says which, and where."""
 
 
 class Checks:

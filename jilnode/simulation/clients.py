@@ -8,7 +8,7 @@ import msgspec
 from jilnode.kernel.command import Submission
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer
-from jilnode.simulation.checks import Finding
+from jilnode.simulation.finding import Finding
 
 if TYPE_CHECKING:
     from jilnode.simulation.world import SimulatedNode, World

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from jilnode.kernel.registry import ModuleLike
-from jilnode.simulation.checks import Checks, Finding
+from jilnode.simulation.checks import Checks
 from jilnode.simulation.clients import Clients, Work
 from jilnode.simulation.errands import LedgerWork
 from jilnode.simulation.exchange.audit import ExchangeAudit
 from jilnode.simulation.exchange.traders import TraderWork
+from jilnode.simulation.finding import Finding
 from jilnode.simulation.ledger import MODULE
 from jilnode.simulation.world import World
 from services.dex.module import MODULE as DEX

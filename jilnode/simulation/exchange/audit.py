@@ -8,10 +8,10 @@ from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import decode_row
 from jilnode.kernel.state import View
 from jilnode.kernel.table import Table
-from jilnode.simulation.checks import Finding, SectionRows
 from jilnode.simulation.exchange.book import Event, ShadowBook, Shape, ceiling
 from jilnode.simulation.exchange.disks import check_holds, check_money, check_trades
 from jilnode.simulation.exchange.money import Money, Moved
+from jilnode.simulation.finding import Finding, SectionRows
 from services.dex.rows import BOOKS, CLOSED, GROUPS, MARKETS, ORDERS, TRADES, Order, Trade
 from services.dex.views import BatchView, OrderView, ReplacedView
 from services.wallet.rows import ACCOUNTS

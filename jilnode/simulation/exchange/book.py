@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jilnode.simulation.checks import Finding
+from jilnode.simulation.finding import Finding
 from services.dex.rows import BUY, SELL, Book, Closed, Market, Order, Trade
 
 __all__ = ("Event", "ShadowBook", "Shape", "ceiling", "notional")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jilnode.kernel.entry import decode_section
 from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
-from jilnode.simulation.checks import Finding
+from jilnode.simulation.finding import Finding
 from services.dex.rows import TRADES
 from services.wallet.rows import CLAIMS, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import decode_row
-from jilnode.simulation.checks import Finding, SectionRows
+from jilnode.simulation.finding import Finding, SectionRows
 from services.wallet.rows import CLAIMS, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
 
 __all__ = ("Money", "Moved")
