@@ -30,8 +30,9 @@ class Outcomes:
     applied: list[ForeignGroup] = field(default_factory=list)
     written: list[LocalWrite] = field(default_factory=list)
 
-    def tell(self, failure: Rejected | None, own: SourceState, statistics: Statistics) -> None:
-        """``failure``: what became of the commit, None when it is durable. ``own``: this node's head after it."""
+    def tell(self, failure: Rejected | None, own: SourceState | None, statistics: Statistics) -> None:
+        """``failure``: what became of the commit, None when it is durable. ``own``: this node's head after it, None
+        while its journal is being got back from others."""
         for call, outcome in self.answers:
             if not call.future.done():
                 result = failure if failure is not None and not stands(outcome, own) else outcome
@@ -62,10 +63,10 @@ def _lost(failure: Rejected | None) -> CommitFailed | None:
     return None if failure is None else CommitFailed(failure.detail)
 
 
-def stands(outcome: Answer | Rejected, own: SourceState) -> bool:
+def stands(outcome: Answer | Rejected, own: SourceState | None) -> bool:
     """Whether an outcome is true although this batch was lost: an answer from before it, a refusal that is not
     final."""
     if isinstance(outcome, Rejected):
         return not outcome.final
-    before = outcome.source != own.source or (outcome.epoch, outcome.sequence) < (own.epoch, own.size)
+    before = own is None or outcome.source != own.source or (outcome.epoch, outcome.sequence) < (own.epoch, own.size)
     return outcome.replayed and before

@@ -233,7 +233,7 @@ class Writer:
         failure: Rejected | None = None
         if engine.dirty:
             failure = await self._commit()
-        outcomes.tell(failure, engine.own, self.statistics)
+        outcomes.tell(failure, engine.sources.get(engine.source), self.statistics)
         if rotation is not None and self._rotation is None:
             settle(rotation[1], failure)
         if failure is not None:

@@ -93,3 +93,16 @@ async def test_an_epoch_begun_on_a_lost_tail_is_a_fork_where_the_tail_is_known()
         with pytest.raises((Breach, Parked), match="fork"):
             await two.apply((await restored.groups("ch-zug-01"))[0])
         await restored.kernel.close()
+
+
+async def test_a_node_whose_journal_is_lost_applies_what_others_wrote():
+    one, lost = TestNode("ch-zug-01", [MODULE]), TestNode("sg-mas-01", [MODULE])
+    async with running(one):
+        await one.run(Fill("a", 1))
+        await lost.kernel.start()
+        task = lost.kernel.run()
+        lost.kernel.forbid_writes("its journal is being got back")
+        await lost.follow(one)
+        assert lost.kernel.head(one.source) == one.kernel.head(one.source)
+        await lost.kernel.close()
+        await task
