@@ -29,6 +29,7 @@ from services.dex.queries import (
     level_views,
     levels,
 )
+from services.dex.routes import BASE
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES
 from services.dex.states import state_of
 from services.dex.views import OrderView, closed_view, market_name, order_view
@@ -209,12 +210,11 @@ def _cancel(context: QueryContext, params: OrdersStreamParams) -> CancelAll | No
     return CancelAll(params.account) if params.cancel_on_disconnect else None
 
 
-_BASE = "/v1/dex"
 _MARKET = "GOLD-USDX@sg-mas-01"
 
 FEEDS = (
     Feed(
-        f"{_BASE}/markets/{{market:str}}/depth/stream",
+        f"{BASE}/markets/{{market:str}}/depth/stream",
         MarketParams,
         DepthMessage,
         "dex:read",
@@ -232,7 +232,7 @@ FEEDS = (
         "`sequence` that you have, or your ten best levels give another `checksum`, begin again.",
     ),
     Feed(
-        f"{_BASE}/markets/{{market:str}}/trades/stream",
+        f"{BASE}/markets/{{market:str}}/trades/stream",
         MarketParams,
         TradesMessage,
         "dex:read",
@@ -251,7 +251,7 @@ FEEDS = (
         description="Trades are numbered without gaps; what was missed can be listed.",
     ),
     Feed(
-        f"{_BASE}/markets/{{market:str}}/candles/stream",
+        f"{BASE}/markets/{{market:str}}/candles/stream",
         MarketParams,
         CandlesMessage,
         "dex:read",
@@ -266,7 +266,7 @@ FEEDS = (
         description="Of one minute each; longer ones are sums of these.",
     ),
     Feed(
-        f"{_BASE}/accounts/{{account:str}}/orders/stream",
+        f"{BASE}/accounts/{{account:str}}/orders/stream",
         OrdersStreamParams,
         OrdersMessage,
         "dex:trade",

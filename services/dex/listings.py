@@ -8,6 +8,7 @@ from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES, Book, Candle, Trade
+from services.dex.states import MINUTE_US
 from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
 from services.wallet.amounts import format_amount
 from services.wallet.listings import cursor_of, own_account
@@ -42,7 +43,6 @@ __all__ = (
 
 CANDLE_MINUTES = (1, 5, 15, 60, 240, 1440)
 CANDLE_ROWS_MAX = 1500
-MINUTE_US = 60_000_000
 
 
 class OrderParams(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ not know is taken for the most restrictive one.
 """
 
 from services.dex.rows import Book, Market
+from services.wallet.amounts import BASIS_POINTS
 
 __all__ = (
     "HALTED",
@@ -24,7 +25,6 @@ MINUTE_US = 60_000_000
 WINDOW_MINUTES = 5
 DWELL_US = MINUTE_US
 EXIT_FIFTHS = 4
-BASIS_POINTS = 10_000
 
 
 def state_of(market: Market, book: Book) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jilnode.kernel.state import Context, State
+from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
 from services.dex.commands.watch import after, first_of, judged, look
@@ -30,7 +30,7 @@ from services.wallet.commands.shares import Purpose
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.rows import ACCOUNTS, RESERVATIONS, SHARES
 
-__all__ = ("Desk", "Floor", "hold_of", "rest_cost")
+__all__ = ("Desk", "Floor", "hold_of", "rest_cost", "why_unfit")
 
 
 def rest_cost(market: Market, order: Order) -> int:
@@ -202,11 +202,7 @@ class Desk:
         self.state[BOOKS].put(self.key, msgspec.structs.replace(book, sequence=self.sequence))
 
     def unfit(self, order: Order) -> str:
-        """Why an open order may not trade now; empty when it may. Its time may be over and the kernel's turn to say so
-        not yet come."""
-        if order.expires_us and order.expires_us <= self.context.time_us:
-            return "expired"
-        return may_pay(self.context, order.account, self.state[ACCOUNTS].get(order.account))
+        return why_unfit(self.state, self.context, order)
 
     def gives(self, side: str) -> str:
         return self.market.quote if side == BUY else self.market.base
@@ -336,6 +332,14 @@ class Desk:
                 order.turnover,
             ),
         )
+
+
+def why_unfit(rows: State | View, context: Context, order: Order) -> str:
+    """Why an open order may not trade now; empty when it may. Its time may be over and the kernel's turn to say so not
+    yet come."""
+    if order.expires_us and order.expires_us <= context.time_us:
+        return "expired"
+    return may_pay(context, order.account, rows[ACCOUNTS].get(order.account))
 
 
 def _purpose(order: Order) -> Purpose:

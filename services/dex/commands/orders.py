@@ -15,7 +15,9 @@ from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
 from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order, name_of
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
+from services.wallet.amounts import BASIS_POINTS
 from services.wallet.commands.accounts import account_of, check_owner
+from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
 from services.wallet.rows import ACCOUNTS
 
@@ -43,8 +45,6 @@ GOOD_TILL_DAYS_MAX = 90
 OPEN_ORDERS_MAX = 10_000
 """Of one account, at this node."""
 CLIENT_ID_CHARS_MAX = 36
-DAY_US = 86_400_000_000
-BASIS_POINTS = 10_000
 FIELDS: Mapping[str | None, str] = {"/amount": "/quantity", "/debit": "/account"}
 """What the wallet calls what an order calls otherwise."""
 

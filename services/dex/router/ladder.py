@@ -13,13 +13,13 @@ from typing import NamedTuple
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
+from services.dex.commands.desk import why_unfit
 from services.dex.commands.orders import check_price
 from services.dex.matching import MAKERS_MAX
 from services.dex.prices import fee_on, given, notional
 from services.dex.rows import BOOKS, BUY, MARKETS, ORDERS, SELL, Book, Market, Order
 from services.dex.states import HALTED, state_of
 from services.wallet.amounts import BASIS_POINTS
-from services.wallet.ledger import may_pay
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("Ladder", "Taking", "ladder_of")
@@ -130,13 +130,11 @@ def _fit(
     rows: State | View, context: Context, bucket: tuple[str, str], market: Market, book: Book, taker: tuple[str, str]
 ) -> Iterator[Order]:
     """Those whom the taker would be filled by. Whoever is passed over is met too."""
-    accounts = rows[ACCOUNTS]
     for order in islice(_queue(rows, bucket), MAKERS_MAX):
         own = order.account == taker[0] or order.group == taker[1]
         if own or not _in_band(market, book, order.price):
             return
-        over = 0 < order.expires_us <= context.time_us
-        if not over and not may_pay(context, order.account, accounts.get(order.account)):
+        if not why_unfit(rows, context, order):
             yield order
 
 

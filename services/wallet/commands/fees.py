@@ -2,7 +2,7 @@
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
-from services.wallet.amounts import fee_of, parse_amount
+from services.wallet.amounts import BASIS_POINTS, fee_of, parse_amount
 from services.wallet.commands.accounts import FEES_NAME, asset_of, open_system_account
 from services.wallet.commands.shares import credit
 from services.wallet.intents import SetFee
@@ -10,7 +10,6 @@ from services.wallet.rows import FEES, Fee
 
 __all__ = ("charge", "fee_for", "set_fee")
 
-BASIS_POINTS = 10_000
 TIERS_MAX = 32
 KINDS = ("transfer", "pending")
 

@@ -15,6 +15,7 @@ from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY, SELL
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import FEES_NAME, account_of, asset_of, check_owner, open_system_account
+from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
 from services.wallet.ledger import Ledger
 from services.wallet.rows import ACCOUNTS
@@ -36,7 +37,6 @@ OPEN_REQUESTS_MAX = 100
 QUOTES_DAYS_MAX = 7
 ACCEPT_DAYS_MAX = 1
 ACCEPT_DEFAULT_US = 60_000_000
-DAY_US = 86_400_000_000
 
 
 def open_request(state: State, context: Context, command: OpenRequest) -> None:
