@@ -11,7 +11,7 @@ from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL
 from services.dex.states import MINUTE_US
 from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
 from services.wallet.amounts import format_amount
-from services.wallet.listings import cursor_of, own_account
+from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import check_reader, outside_key
 from services.wallet.rows import ACCOUNTS
 from services.wallet.views import outside
@@ -21,10 +21,8 @@ __all__ = (
     "Candles",
     "CandlesParams",
     "Fills",
-    "FillsParams",
     "OrderParams",
     "Orders",
-    "OrdersParams",
     "OwnFill",
     "TradeView",
     "Trades",
@@ -47,17 +45,6 @@ CANDLE_ROWS_MAX = 1500
 
 class OrderParams(msgspec.Struct, frozen=True):
     id: str
-
-
-class OrdersParams(msgspec.Struct, frozen=True):
-    """Newest first. ``after``: the cursor of the page before."""
-
-    account: str
-    after: str = ""
-    limit: int = PAGE_ITEMS_DEFAULT
-
-
-FillsParams = OrdersParams
 
 
 class TradesParams(msgspec.Struct, frozen=True):
@@ -160,7 +147,7 @@ def _unknown_order() -> Rejected:
     return Rejected("unknown_order", "no such order of yours is known here", status=404, field="/id")
 
 
-async def closed_orders(reader: Any, context: QueryContext, params: OrdersParams) -> Orders:
+async def closed_orders(reader: Any, context: QueryContext, params: HistoryParams) -> Orders:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(CLOSED, [("account", account)], after=after, limit=params.limit, descending=True)
@@ -169,7 +156,7 @@ async def closed_orders(reader: Any, context: QueryContext, params: OrdersParams
     return Orders(items, outside(page.items[-1][0]) if page.more else None)
 
 
-async def fills(reader: Any, context: QueryContext, params: OrdersParams) -> Fills:
+async def fills(reader: Any, context: QueryContext, params: HistoryParams) -> Fills:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(

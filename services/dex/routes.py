@@ -30,6 +30,7 @@ from services.dex.views import (
     OrderView,
     ReplacedView,
 )
+from services.wallet.listings import HistoryParams
 
 __all__ = ("BASE", "QUERIES", "WRITES")
 
@@ -352,7 +353,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/orders/ended",
-        listings.OrdersParams,
+        HistoryParams,
         listings.Orders,
         "dex:read",
         "An account's orders that have ended, newest first",
@@ -360,7 +361,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/fills",
-        listings.FillsParams,
+        HistoryParams,
         listings.Fills,
         "dex:read",
         "An account's fills, newest first",

@@ -45,7 +45,7 @@ class PageParams(msgspec.Struct, frozen=True):
 
 
 class HistoryParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before. Newest first, one node's transfers after the other's."""
+    """``after``: the cursor of the page before. Newest first, of one node after the other."""
 
     account: str
     after: str = ""

@@ -9,11 +9,10 @@ from jilnode.module import QueryContext, Rejected
 from services.dex.pools.quoting import pool_key
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
 from services.dex.pools.views import LiquidityView, SwapView, liquidity_view, swap_view
-from services.wallet.listings import cursor_of, own_account
+from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.views import outside
 
 __all__ = (
-    "AccountParams",
     "LiquidityPage",
     "PoolSwapsParams",
     "Swaps",
@@ -27,14 +26,6 @@ class PoolSwapsParams(msgspec.Struct, frozen=True):
     """``after``: the cursor of the page before."""
 
     pool: str
-    after: str = ""
-    limit: int = PAGE_ITEMS_DEFAULT
-
-
-class AccountParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before."""
-
-    account: str
     after: str = ""
     limit: int = PAGE_ITEMS_DEFAULT
 
@@ -60,7 +51,7 @@ async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams
     return Swaps(items, outside(page.items[-1][0]) if page.more else None)
 
 
-async def account_swaps(reader: Any, context: QueryContext, params: AccountParams) -> Swaps:
+async def account_swaps(reader: Any, context: QueryContext, params: HistoryParams) -> Swaps:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(SWAPS, [("account", account)], after=after, limit=params.limit, descending=True)
@@ -68,7 +59,7 @@ async def account_swaps(reader: Any, context: QueryContext, params: AccountParam
     return Swaps(items, outside(page.items[-1][0]) if page.more else None)
 
 
-async def account_liquidity(reader: Any, context: QueryContext, params: AccountParams) -> LiquidityPage:
+async def account_liquidity(reader: Any, context: QueryContext, params: HistoryParams) -> LiquidityPage:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(LIQUIDITY, [("account", account)], after=after, limit=params.limit, descending=True)

@@ -8,6 +8,7 @@ from jilnode.module import Query, Write
 from services.dex.pools import listings, queries
 from services.dex.pools.intents import AddLiquidity, CreatePool, RemoveLiquidity, SetPoolStatus, Swap
 from services.dex.pools.views import LiquidityView, PoolView, SwapView
+from services.wallet.listings import HistoryParams
 
 __all__ = ("QUERIES", "WRITES")
 
@@ -168,7 +169,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/swaps",
-        listings.AccountParams,
+        HistoryParams,
         listings.Swaps,
         "dex:read",
         "An account's swaps, newest first",
@@ -177,7 +178,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/liquidity",
-        listings.AccountParams,
+        HistoryParams,
         listings.LiquidityPage,
         "dex:read",
         "What an account put into pools and took out, newest first",

@@ -20,13 +20,12 @@ from services.dex.rfq.views import (
     request_view,
     settlement_view,
 )
-from services.wallet.listings import cursor_of, own_account
+from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import outside_key
 from services.wallet.rows import ACCOUNTS
 from services.wallet.views import outside
 
 __all__ = (
-    "OwnParams",
     "Requests",
     "RequestsParams",
     "SeenQuotesParams",
@@ -48,14 +47,6 @@ class RequestsParams(msgspec.Struct, frozen=True):
 
     base: str = ""
     quote: str = ""
-    after: str = ""
-    limit: int = PAGE_ITEMS_DEFAULT
-
-
-class OwnParams(msgspec.Struct, frozen=True):
-    """Newest first. ``after``: the cursor of the page before."""
-
-    account: str
     after: str = ""
     limit: int = PAGE_ITEMS_DEFAULT
 
@@ -108,7 +99,7 @@ async def request(reader: Any, context: QueryContext, params: IdParams) -> Reque
     return view
 
 
-async def ended_requests(reader: Any, context: QueryContext, params: OwnParams) -> Requests:
+async def ended_requests(reader: Any, context: QueryContext, params: HistoryParams) -> Requests:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(ENDED_REQUESTS, [("account", account)], after=after, limit=params.limit, descending=True)
@@ -132,7 +123,7 @@ async def quote(reader: Any, context: QueryContext, params: IdParams) -> QuoteVi
     return view
 
 
-async def ended_quotes(reader: Any, context: QueryContext, params: OwnParams) -> Quotes:
+async def ended_quotes(reader: Any, context: QueryContext, params: HistoryParams) -> Quotes:
     """A maker's own."""
     account = await own_account(reader, context, params.account)
     return await _ended_quotes(reader, context, ("account", account), params.after, params.limit)
@@ -153,7 +144,7 @@ async def settlement(reader: Any, context: QueryContext, params: IdParams) -> Se
     raise Rejected("unknown_settlement", "no such settlement of yours is known here", status=404, field="/id")
 
 
-async def settlements(reader: Any, context: QueryContext, params: OwnParams) -> Settlements:
+async def settlements(reader: Any, context: QueryContext, params: HistoryParams) -> Settlements:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(

@@ -8,6 +8,7 @@ from jilnode.module import Query, Write
 from services.dex.rfq import listings, queries
 from services.dex.rfq.intents import AcceptQuote, CancelRequest, OpenRequest, SetRfqFee, SubmitQuote, WithdrawQuote
 from services.dex.rfq.views import FeeView, LegView, QuoteView, RequestView, SettlementView
+from services.wallet.listings import HistoryParams
 
 __all__ = ("QUERIES", "WRITES")
 
@@ -195,7 +196,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/requests/ended",
-        listings.OwnParams,
+        HistoryParams,
         listings.Requests,
         "dex:read",
         "An account's ended requests, newest first",
@@ -241,7 +242,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/quotes/ended",
-        listings.OwnParams,
+        HistoryParams,
         queries.Quotes,
         "dex:read",
         "An account's ended quotes, newest first",
@@ -259,7 +260,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/settlements",
-        listings.OwnParams,
+        HistoryParams,
         listings.Settlements,
         "dex:read",
         "An account's settled quotes, as taker and as maker, newest first",

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 
 from jilnode.kernel.state import Context
-from jilnode.limits import PAGE_ITEMS_DEFAULT
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.orders import group_of
 from services.dex.router.lanes import quotes_of, request_for
@@ -14,12 +13,12 @@ from services.dex.router.rules import choose
 from services.dex.router.views import RouteView, route_view
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import asset_of
-from services.wallet.listings import cursor_of, own_account
+from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 from services.wallet.views import outside
 
-__all__ = ("DryRunParams", "RouteParams", "Routes", "RoutesParams", "dry_run", "route", "routes")
+__all__ = ("DryRunParams", "RouteParams", "Routes", "dry_run", "route", "routes")
 
 
 class DryRunParams(msgspec.Struct, frozen=True):
@@ -33,14 +32,6 @@ class DryRunParams(msgspec.Struct, frozen=True):
 
 class RouteParams(msgspec.Struct, frozen=True):
     id: str
-
-
-class RoutesParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before."""
-
-    account: str
-    after: str = ""
-    limit: int = PAGE_ITEMS_DEFAULT
 
 
 class Routes(msgspec.Struct, frozen=True):
@@ -96,7 +87,7 @@ async def route(reader: Any, context: QueryContext, params: RouteParams) -> Rout
     raise Rejected("unknown_route", "no such route of yours is known here", status=404, field="/id")
 
 
-async def routes(reader: Any, context: QueryContext, params: RoutesParams) -> Routes:
+async def routes(reader: Any, context: QueryContext, params: HistoryParams) -> Routes:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(ROUTES, [("account", account)], after=after, limit=params.limit, descending=True)

@@ -6,6 +6,7 @@ from jilnode.module import Query, Write
 from services.dex.router import queries
 from services.dex.router.intents import TakeRoute
 from services.dex.router.views import LaneView, RouteView
+from services.wallet.listings import HistoryParams
 
 __all__ = ("QUERIES", "WRITES")
 
@@ -66,7 +67,7 @@ QUERIES = (
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/routes",
-        queries.RoutesParams,
+        HistoryParams,
         queries.Routes,
         "dex:read",
         "An account's routes, newest first",

@@ -10,6 +10,7 @@ from services.dex.pools import listings
 from services.dex.pools.intents import CreatePool
 from services.dex.pools.rows import POOLS
 from services.dex.router import queries
+from services.wallet.listings import HistoryParams
 from services.wallet.module import MODULE as WALLET
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, QUOTE, Exchange
@@ -46,6 +47,6 @@ async def test_a_pool_is_the_same_over_every_store_and_after_a_restart(backend):
         page = await listings.pool_swaps(again.store, context, listings.PoolSwapsParams(POOL, limit=1))
         rest = await listings.pool_swaps(again.store, context, listings.PoolSwapsParams(POOL, page.next, 1))
         assert ([item.id for item in rest.items], rest.next) == ([swap.id], None)
-        liquidity = await listings.account_liquidity(again.store, context, listings.AccountParams(a))
+        liquidity = await listings.account_liquidity(again.store, context, HistoryParams(a))
         assert (liquidity.items[0], len(liquidity.items)) == (removed, 2)
-        assert (await queries.routes(again.store, context, queries.RoutesParams(a))).items == [route]
+        assert (await queries.routes(again.store, context, HistoryParams(a))).items == [route]

@@ -8,6 +8,7 @@ from jilnode.module import QueryContext
 from services.dex.module import MODULE as DEX
 from services.dex.rfq import listings, queries
 from services.dex.rfq.intents import AcceptQuote
+from services.wallet.listings import HistoryParams
 from services.wallet.module import MODULE as WALLET
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, Exchange
@@ -43,9 +44,9 @@ async def test_quotes_settle_the_same_over_every_store(backend):
         await turn(again)
         context = QueryContext("t", frozenset(), again.source, again.engine.now_us())
         reader = again.store
-        ended = await listings.ended_requests(reader, context, listings.OwnParams(one.taker))
+        ended = await listings.ended_requests(reader, context, HistoryParams(one.taker))
         assert [(item.id, item.state) for item in ended.items] == [(unwanted.id, "expired"), (request.id, "settled")]
-        found = await listings.settlements(reader, context, listings.OwnParams(one.taker))
+        found = await listings.settlements(reader, context, HistoryParams(one.taker))
         assert found.items == [settled]
         assert await listings.settlement(reader, context, queries.IdParams(request.id)) == settled
         seen = await listings.seen_quotes(reader, context, listings.SeenQuotesParams(request.id))
