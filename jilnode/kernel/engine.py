@@ -6,7 +6,7 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 ``provide`` was given what is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -45,6 +45,7 @@ from jilnode.kernel.system import (
     Refusal,
     Source,
     Tick,
+    no_reply,
 )
 from jilnode.kernel.table import Table
 from jilnode.limits import (
@@ -178,11 +179,10 @@ class Engine:
             outcome, refusal = self._review(spec, context, submission)
             if refusal is None:
                 spec.handler(state, context, submission.command)
-                rows = self._record(spec.event, spec.status, submission, time_us, outcome)
-                reply = spec.reply(rows)
+                reply = self._record(spec.event, spec.status, submission, time_us, outcome, spec.reply)
             else:
                 refused = f"{spec.event.partition('.')[0]}.command.refused"
-                self._record(refused, refusal.status, submission, time_us, outcome)
+                self._record(refused, refusal.status, submission, time_us, outcome, no_reply)
         except Rejected as rejected:
             state.undo()
             if submission.key_hash is not None and rejected.final:
@@ -203,13 +203,19 @@ class Engine:
                 raise Rejected("precondition_failed", "somebody else changed the row meanwhile", status=412)
 
     def _record(
-        self, event: str, status: int, submission: Submission, time_us: int, outcome: Outcome | None
-    ) -> EntryRows:
-        own = self.touch_source(self.source) if self.state.log else self.own
-        rows, entry = self.recorder.record(own, event, status, submission, time_us, outcome)
+        self,
+        event: str,
+        status: int,
+        submission: Submission,
+        time_us: int,
+        outcome: Outcome | None,
+        reply: Callable[[EntryRows], Any],
+    ) -> Any:
+        own = self.touch_source(self.source) if self.state.log or submission.key_hash is not None else self.own
+        answer, entry = self.recorder.record(own, event, status, submission, time_us, outcome, reply)
         if entry is not None and entry.key_hash is not None:
             self.keys.remember(entry.key_hash, entry)
-        return rows
+        return answer
 
     def _review(
         self, spec: Command, context: Context, submission: Submission
@@ -282,7 +288,7 @@ class Engine:
         own = self.own
         self.state.begin(own.epoch, own.size)
         self.state[table].put(key, row)
-        self._record(event, 201, Submission(row, self.source), time_us, None)
+        self._record(event, 201, Submission(row, self.source), time_us, None, no_reply)
         self.keep_before(self.state.log)
 
     def finish_local(self) -> None:

@@ -1,5 +1,6 @@
 """What a command changed becomes an entry: its rows are encoded once, judged by the invariants, hashed and appended."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jilnode.kernel.cache import TableCache
@@ -60,10 +61,19 @@ class Recorder:
         self.causes.clear()
 
     def record(
-        self, own: SourceState, event: str, status: int, submission: Submission, time_us: int, outcome: Outcome | None
-    ) -> tuple[EntryRows, Entry | None]:
-        """Ends a command: appends the entry of what it changed to ``own``'s tree. One that changed no replicated row
-        makes no entry. Raises ``Rejected`` when the event is too large, ``InvariantBroken``."""
+        self,
+        own: SourceState,
+        event: str,
+        status: int,
+        submission: Submission,
+        time_us: int,
+        outcome: Outcome | None,
+        reply: Callable[[EntryRows], Any],
+    ) -> tuple[Any, Entry | None]:
+        """Ends a command: appends the entry of what it changed to ``own``'s tree, and returns what ``reply`` says of
+        it. One that changed no replicated row makes an entry only if it has a key, which is used up by that. Raises
+        ``Rejected`` when the event is too large, ``InvariantBroken``, and what ``reply`` raises; then nothing is
+        appended."""
         changes: dict[str, list[RowChange]] = {}
         sections: dict[str, list[tuple[str, str, bytes | None]]] = {}
         for name, key, cache, before in self._changed():
@@ -87,7 +97,8 @@ class Recorder:
                 if section is None:
                     section = sections[table.section] = []
                 section.append((name, key, doc))
-        entry = None
+        causes: tuple[CauseReference, ...] = ()
+        schema: dict[str, int] = {}
         if changes:
             tables = tuple(changes)
             schema = self._registry.schema_of_tables(tables)
@@ -98,8 +109,10 @@ class Recorder:
                 if problem is not None:
                     self._alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")
                     raise InvariantBroken(invariant.name, problem)
-            entry = self._append(own, event, status, submission, time_us, outcome, causes, schema, sections)
-        return EntryRows(self._source, event, changes), entry
+        answer = reply(EntryRows(self._source, event, changes))
+        if not changes and submission.key_hash is None:
+            return answer, None
+        return answer, self._append(own, event, status, submission, time_us, outcome, causes, schema, sections)
 
     def _changed(self) -> list[tuple[str, str, TableCache, Image | None]]:
         """(table, key, cache, image before this command) of every row it changed, sorted by (table, key)."""

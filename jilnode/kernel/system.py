@@ -26,6 +26,7 @@ __all__ = (
     "TICKS",
     "AcceptTail",
     "PublishAddress",
+    "no_reply",
 )
 
 KERNEL_VERSION = 1
@@ -183,11 +184,11 @@ def _accept_tail(state: State, context: Context, command: AcceptTail) -> None:
     state[TAIL_ACCEPTANCES].insert(context.new_key(), TailAcceptance(command.reason, command.size))
 
 
-def _no_reply(rows: EntryRows) -> None:
+def no_reply(rows: EntryRows) -> None:
     return None
 
 
 COMMANDS = (
-    Command(PublishAddress, "kernel.address.published", _publish_address, _no_reply),
-    Command(AcceptTail, "kernel.tail.accepted", _accept_tail, _no_reply),
+    Command(PublishAddress, "kernel.address.published", _publish_address, no_reply),
+    Command(AcceptTail, "kernel.tail.accepted", _accept_tail, no_reply),
 )

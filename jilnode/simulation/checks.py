@@ -83,7 +83,7 @@ class Checks:
         if header.timestamp < self._times.get(entry.source, ""):
             raise Finding(f"time runs backwards at {where}")
         self._times[entry.source] = header.timestamp
-        rows = decode_section(entry.sections["rows"])
+        rows = decode_section(entry.sections["rows"]) if entry.sections else []
         self._rows(entry, rows)
         if self._exchange is not None:
             self._exchange.entry(entry, rows)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.simulation.clients import Errand
-from jilnode.simulation.ledger import Ask, Fill, Grab, Mint, Move, PlaceBid
+from jilnode.simulation.ledger import Ask, Drain, Fill, Grab, Mint, Move, PlaceBid
 from jilnode.simulation.world import START_US
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class LedgerWork:
             if randomness.random() < 0.1:
                 until_us = START_US + self._world.elapsed_us + randomness.randrange(20_000_000)
             return Fill(name, randomness.randrange(100), until_us)
+        if what < 0.45:
+            return Drain(name)
         if what < 0.75:
             return Move(name, other if other != name else f"{name}x", randomness.randrange(1, 50))
         if what < 0.87:

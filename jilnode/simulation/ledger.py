@@ -31,6 +31,7 @@ __all__ = (
     "QUESTIONS",
     "REPLIES",
     "Ask",
+    "Drain",
     "Fill",
     "Grab",
     "Mint",
@@ -75,6 +76,12 @@ class Move(msgspec.Struct, frozen=True):
     debit: str
     credit: str
     amount: int
+
+
+class Drain(msgspec.Struct, frozen=True):
+    """Empties a pot. Where nothing is in it, it succeeds and changes nothing."""
+
+    name: str
 
 
 class Expire(msgspec.Struct, frozen=True):
@@ -154,6 +161,14 @@ def _move(state: State, context: Context, command: Any) -> None:
     state[NOTES].insert(context.new_key(), Note(f"{command.credit}/{context.source}", command.amount))
 
 
+def _drain(state: State, context: Context, command: Drain) -> None:
+    key = f"{command.name}/{context.source}"
+    pot = state[POTS].get(key)
+    if pot is not None and pot.amount:
+        state[POTS].put(key, Pot(0, pot.group, pot.until_us))
+        state[NOTES].insert(context.new_key(), Note(key, -pot.amount))
+
+
 def _expire(state: State, context: Context, command: Any) -> None:
     pot = state[POTS].get(command.key)
     assert pot is not None
@@ -216,6 +231,7 @@ MODULE = Module(
     commands=(
         Command(Fill, "ledger.pot.filled", _fill, lambda rows: rows.one(POTS)[1].amount),
         Command(Move, "ledger.pot.moved", _move, lambda rows: {key: row.amount for key, row in rows.rows(POTS)}),
+        Command(Drain, "ledger.pot.drained", _drain, lambda rows: -sum(note.amount for _, note in rows.rows(NOTES))),
         Command(Expire, "ledger.pot.expired", _expire, lambda rows: None),
         Command(Ask, "ledger.question.asked", _ask, lambda rows: rows.one(QUESTIONS)[0]),
         Command(Tell, "ledger.question.answered", _tell, lambda rows: rows.one(REPLIES)[1].number),

@@ -192,7 +192,7 @@ def measure(quick: bool) -> list[Row]:
             before = dict(timed.spent)
             timed.batch(watched)
             parts = {part: timed.spent[part] - before[part] for part in PARTS}
-            parts["record"] -= parts["invariants"]
+            parts["record"] -= parts["invariants"] + parts["reply"]
             stages = {"total": decide + seal + confirm, "decide": decide, "seal": seal, "confirm": confirm}
             if number >= WARM:
                 for stage, seconds in {**stages, **parts}.items():

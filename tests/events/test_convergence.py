@@ -5,7 +5,7 @@ import msgspec
 from jilnode.kernel.state import Context, State
 from jilnode.limits import EVENT_BYTES_MAX, HEADER_BYTES_MAX
 from jilnode.module import Command, CreatedBy, Module, Owned, Table
-from jilnode.simulation.ledger import POTS, REPLIES, Ask, Fill, Move
+from jilnode.simulation.ledger import POTS, REPLIES, Ask, Drain, Fill, Move
 from tests.events.networks import Fleet
 from tests.kit.follower import BusNode, converged
 from tests.kit.wait import eventually
@@ -42,6 +42,15 @@ async def test_a_second_node_converges(fleet):
     await one.node.run(Move("p0", "p1", 2))
     await eventually(lambda: converged(one.node, two.node))
     assert await amount(two, "p0/ch-zug-01") == 33
+
+
+async def test_what_changed_nothing_travels_too(fleet):
+    one, two = await fleet.join(ONE, TWO)
+    first = await one.node.run(Drain("a"), key="k")
+    await one.node.run(Fill("a", 5))
+    await eventually(lambda: converged(one.node, two.node))
+    answer = await two.node.run(Drain("a"), key="k")
+    assert (answer.source, answer.sequence, answer.reply, answer.replayed) == (ONE, first.sequence, 0, True)
 
 
 async def test_everybody_writes_and_everybody_has_it(fleet):

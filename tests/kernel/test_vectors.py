@@ -17,8 +17,8 @@ def load(name: str):
     return json.loads((FOLDER / name).read_text())
 
 
-def records():
-    return [json.loads(line) for line in (FOLDER / "journal.jsonl").read_text().splitlines()]
+def records(name: str = "journal.jsonl"):
+    return [json.loads(line) for line in (FOLDER / name).read_text().splitlines()]
 
 
 def slice_header(value: str) -> str:
@@ -79,6 +79,24 @@ def test_leaves_sections_and_roots():
             start = value.index(f'"{name}":', len(header_text) + len('{"header":')) + len(f'"{name}":')
             section = value.encode()[len(value[:start].encode()) :][: reference["length"]]
             assert hashlib.sha256(b"jil/section/v1\x00" + section).hexdigest() == reference["hash"]
+
+
+def test_an_entry_that_changed_nothing_has_no_sections():
+    headers, sizes = [], []
+    for record in records("unchanged.jsonl"):
+        if record["type"] == "jil.entry":
+            headers.append(slice_header(record["value"]))
+            continue
+        _, size, root = record["value"].split("\n\n")[0].split("\n")
+        assert base64.b64decode(root) == merkle_root([leaf(header) for header in headers])
+        sizes.append(int(size))
+    assert sizes[-1] == len(headers)
+    (unchanged,) = [text for text in headers if '"ledger.pot.drained"' in text]
+    header = json.loads(unchanged)
+    assert "sections" not in header
+    assert "schema" not in header
+    assert header["command"]["key_hash"] == hashlib.sha256(b"tester\x00first").hexdigest()
+    assert f'{{"header":{unchanged},"sections":{{}}}}' in [record["value"] for record in records("unchanged.jsonl")]
 
 
 def test_seals():

@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 
 from jilnode.kernel.digest import row_mark
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.seal import key_id
 from jilnode.kernel.tree import consistency_proof, inclusion_proof, leaf_hash, root_of
-from jilnode.simulation.ledger import MODULE, Fill, Move
+from jilnode.simulation.ledger import MODULE, Drain, Fill, Move
 from tests.kit.node import TestNode, running
 
 FOLDER = Path(__file__).resolve().parents[2] / "jilnode/events/vectors"
@@ -42,14 +43,6 @@ async def make() -> dict[str, str]:
             for doc in ((node.disk.document(table, row) or b"").decode(),)
         ]
     leaves = [leaf_hash(entry.header) for entry in entries]
-    lines = []
-    waiting = list(seals)
-    for entry in entries:
-        sections = ",".join(f'"{name}":{entry.sections[name].decode()}' for name in sorted(entry.sections))
-        value = f'{{"header":{entry.header.decode()},"sections":{{{sections}}}}}'
-        lines.append(json.dumps({"type": "jil.entry", "value": value}, ensure_ascii=False))
-        if waiting and waiting[0].size == entry.sequence + 1:
-            lines.append(json.dumps({"type": "jil.seal", "value": waiting.pop(0).note}, ensure_ascii=False))
     origin = "jil/dev/ch-zug-01/0"
     tree = {
         "leaf_hashes": [leaf.hex() for leaf in leaves],
@@ -62,10 +55,31 @@ async def make() -> dict[str, str]:
     }
     state = {"rows": rows, "state_digest": f"{digest:064x}"}
     return {
-        "journal.jsonl": "\n".join(lines) + "\n",
+        "journal.jsonl": _lines(entries, seals),
+        "unchanged.jsonl": await _unchanged(),
         "tree.json": json.dumps(tree, indent=1) + "\n",
         "digest.json": json.dumps(state, indent=1) + "\n",
     }
+
+
+async def _unchanged() -> str:
+    """The same node, had it first done a command that had a key and found nothing to change."""
+    node = TestNode("ch-zug-01", [MODULE])
+    async with running(node):
+        await node.run(Drain("a"), key="first", body=b"{}")
+        return _lines(*await node.journal())
+
+
+def _lines(entries: list[Entry], seals: list[Seal]) -> str:
+    lines = []
+    waiting = list(seals)
+    for entry in entries:
+        sections = ",".join(f'"{name}":{entry.sections[name].decode()}' for name in sorted(entry.sections))
+        value = f'{{"header":{entry.header.decode()},"sections":{{{sections}}}}}'
+        lines.append(json.dumps({"type": "jil.entry", "value": value}, ensure_ascii=False))
+        if waiting and waiting[0].size == entry.sequence + 1:
+            lines.append(json.dumps({"type": "jil.seal", "value": waiting.pop(0).note}, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

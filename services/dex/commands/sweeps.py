@@ -4,7 +4,7 @@ from jilnode.kernel.state import Context, State
 from services.dex.commands.desk import Floor
 from services.dex.commands.markets import market_of
 from services.dex.intents import CancelAll, SweepOrders
-from services.dex.rows import BATCHES, MARKETS, ORDERS, SWEEPS, Batch, Order, Sweep
+from services.dex.rows import MARKETS, ORDERS, SWEEPS, Order, Sweep
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.rows import RESERVATIONS
 
@@ -19,9 +19,6 @@ def cancel_all(state: State, context: Context, command: CancelAll) -> None:
     market = market_of(state, context, command.market)[0] if command.market else ""
     key = context.new_key()
     sweep = Sweep(account, market, context.time_us, context.time_us)
-    # An answer that is kept is an entry, also where there was nothing: the same request, tried again later, must not
-    # cancel what came since.
-    state[BATCHES].insert(key, Batch(0))
     if _step(state, context, key, sweep):
         state[SWEEPS].insert(key, sweep)
 

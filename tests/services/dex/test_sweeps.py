@@ -1,15 +1,82 @@
-"""Cancel all, tried again with its key."""
+"""Cancel all, tried again with its key: what it found nothing of is not run again, and changes no row."""
 
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jilnode.http.app import AppParts, build_app
 from services.dex.intents import CancelAll
-from tests.services.dex.kit import book, exchange
+from services.dex.module import MODULE as DEX
+from services.wallet.module import MODULE as WALLET
+from tests.http.kit import authenticator, bearer
+from tests.kit.node import TestNode, running
+from tests.services.dex.kit import Exchange, book, exchange
+from tests.stores.backends import Backend, PostgresBackend, SqliteBackend
+
+MODULES = [WALLET, DEX]
 
 
-async def test_what_came_since_outlives_the_same_request():
-    async with exchange() as ex:
-        account = await ex.trader("a")
-        first = await ex.home.run(CancelAll(account), actor="a", key="k")
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "sqlite":
+        return SqliteBackend(tmp_path / "node.db")
+    return PostgresBackend(request.getfixturevalue("postgres").database())
+
+
+def bids(node: TestNode) -> list[str]:
+    return [key.replace("/", "~") for key, _, _ in book(node)[0]]
+
+
+async def test_what_came_since_outlives_the_same_request_and_a_restart(backend):
+    made = Exchange(1, [backend.store()])
+    async with running(made.home):
+        await made.begin()
+        account = await made.trader("a")
+        first = await made.home.run(CancelAll(account), actor="a", key="k")
         assert (first.reply.cancelled, first.replayed) == ([], False)
-        order = await ex.order("a", account, "buy", "1.00", "100.00")
-        again = await ex.home.run(CancelAll(account), actor="a", key="k")
+        order = await made.order("a", account, "buy", "1.00", "100.00")
+        again = await made.home.run(CancelAll(account), actor="a", key="k")
         assert (again.reply, again.sequence, again.replayed) == (first.reply, first.sequence, True)
-        assert [key.replace("/", "~") for key, _, _ in book(ex.home)[0]] == [order.id]
+        assert bids(made.home) == [order.id]
+    restarted = TestNode(made.home.source, MODULES, clock=made.clock, store=backend.store())
+    replica = TestNode("ch-zug-01", MODULES, clock=made.clock)
+    async with running(restarted, replica):
+        again = await restarted.run(CancelAll(account), actor="a", key="k")
+        assert (again.reply, again.sequence, again.replayed) == (first.reply, first.sequence, True)
+        assert bids(restarted) == [order.id]
+        await replica.follow(restarted)
+        assert bids(replica) == [order.id]
+
+
+async def test_over_http():
+    async with exchange() as made:
+        account = await made.trader("a")
+        node = made.home
+        parts = AppParts(
+            source=node.source,
+            modules=(WALLET, DEX),
+            writer=node.writer,
+            reader=node.store,
+            authenticator=authenticator(),
+            readiness=list,
+            ticks=lambda: {source: state.tick_us for source, state in node.engine.sources.items()},
+            rate_limiter=None,
+        )
+        transport = httpx.ASGITransport(build_app(parts), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://node") as http:
+
+            async def cancel_all(key: str) -> httpx.Response:
+                headers = {**bearer(subject="a", scopes="dex:trade"), "Idempotency-Key": key}
+                return await http.post("/v1/dex/orders/cancel-all", json={"account": account}, headers=headers)
+
+            first = await cancel_all("k1")
+            assert (first.status_code, first.json()) == (200, {"cancelled": [], "goes_on": False})
+            assert "idempotency-replayed" not in first.headers
+            order = await made.order("a", account, "buy", "1.00", "100.00")
+            again = await cancel_all("k1")
+            assert (again.status_code, again.content) == (200, first.content)
+            assert again.headers["jil-entry"] == first.headers["jil-entry"]
+            assert again.headers["idempotency-replayed"] == "true"
+            assert bids(node) == [order.id]
+            assert (await cancel_all("k2")).json() == {"cancelled": [order.id], "goes_on": False}
