@@ -18,7 +18,7 @@ from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
-from jilnode.limits import GIBIBYTE
+from jilnode.limits import GIBIBYTE, INT64_MAX
 from jilnode.module import Module
 from jilnode.stores.memory import MemoryStore
 from jilnode.stores.memory_disk import MemoryDisk
@@ -51,6 +51,8 @@ class Auditor:
             clock=SystemClock(),
             entropy=SystemEntropy(),
             cache_bytes=GIBIBYTE,
+            # Who proves a journal has asked for all of it.
+            resident_bytes=INT64_MAX,
         )
         self._disk = MemoryDisk()
         self._store = MemoryStore(self._disk)

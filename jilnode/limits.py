@@ -37,6 +37,11 @@ RECENT_KEYS_MAX = 100_000
 
 # Memory
 CACHE_BYTES_DEFAULT = 256 * MEBIBYTE
+RESIDENT_BYTES_PER_SOURCE_MAX = 256 * MEBIBYTE
+"""What the rows of one other source may take in tables that stay in memory whole. A network's agreement: every node
+takes so much of every other, more where its operator says so, never less."""
+RESIDENT_BYTES_OWN_MAX = RESIDENT_BYTES_PER_SOURCE_MAX // 8 * 7
+"""From there on this node puts no more of its own there: what is left is for changes of the rows that are there."""
 
 # Linked sets and batches (design 3, rule 2)
 LINKED_MAX = 100
@@ -84,6 +89,7 @@ CLOSE_TIMEOUT_S = 5
 assert HEADER_BYTES_MAX < EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX
 assert WRITER_BATCH_MAX <= WRITER_QUEUE_MAX
 assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REPLICATOR_QUEUE_MAX
+assert EVENT_BYTES_MAX < RESIDENT_BYTES_OWN_MAX < RESIDENT_BYTES_PER_SOURCE_MAX
 assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

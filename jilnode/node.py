@@ -81,6 +81,7 @@ def build_kernel(settings: Settings, modules: list[Module]) -> Kernel:
         clock=SystemClock(),
         entropy=SystemEntropy(),
         cache_bytes=settings.cache_bytes,
+        resident_bytes=settings.resident_bytes,
     )
     return Kernel(engine, open_store(settings))
 

@@ -38,7 +38,7 @@ def register_metrics(
     counting("jil_writer_decide_seconds_total", "Time spent deciding", lambda: counts.decide_us / 1e6)
     counting("jil_foreign_entries_total", "Entries of other nodes applied", lambda: counts.foreign_entries)
     gauge("jil_obligations_open", "Rows addressed to this node without an answer", lambda: len(obligations))
-    gauge("jil_alarms", "Invariants broken, drifts, forks", lambda: len(engine.alarms))
+    gauge("jil_alarms", "Invariants broken, drifts, forks, sources beyond their bound", lambda: len(engine.alarms))
     metrics.gauges(
         "jil_source_size",
         "Entries known of each source",
@@ -56,6 +56,12 @@ def register_metrics(
         "1 for each source that is parked or suspended",
         "source",
         lambda: {name: float(state.status != FOLLOWING) for name, state in engine.sources.items()},
+    )
+    metrics.gauges(
+        "jil_source_resident_bytes",
+        "What each source's rows take in tables that stay in memory whole",
+        "source",
+        lambda: dict(engine.weights),
     )
     gauge("jil_relay_lag", "Entries of this node that the bus lacks", lambda: 0 if relay is None else relay.lag)
     counting(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jilnode.kernel.names import source_id
-from jilnode.limits import CACHE_BYTES_DEFAULT
+from jilnode.limits import CACHE_BYTES_DEFAULT, RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.zone import DEVELOPMENT_ZONE, ZONE_CODES
 
 __all__ = ("Settings", "SettingsError", "describe", "inherited_environment", "load_settings")
@@ -120,6 +120,7 @@ TEXT = _Kind("text", str)
 SWITCH = _Kind("on/off", _switch)
 PORT = _Kind("port", _number(0, 65535))
 COUNT = _Kind("number", _number(1, 2**62))
+RESIDENT = _Kind("number", _number(RESIDENT_BYTES_PER_SOURCE_MAX, 2**62))
 FILE = _Kind("file", Path)
 FOLDER = _Kind("folder", Path)
 PROXIES = _Kind("list", _networks)
@@ -179,6 +180,12 @@ class Settings:
     jwt_issuer: str = _setting("JIL_JWT_ISSUER", TEXT, "", "who must have issued a token")
     jwt_audience: str = _setting("JIL_JWT_AUDIENCE", TEXT, "jilnode", "whom a token must be for")
     cache_bytes: int = _setting("JIL_CACHE_BYTES", COUNT, CACHE_BYTES_DEFAULT, "memory for cached rows")
+    resident_bytes: int = _setting(
+        "JIL_RESIDENT_BYTES",
+        RESIDENT,
+        RESIDENT_BYTES_PER_SOURCE_MAX,
+        "memory for what must stay there of each source that it follows",
+    )
     log_level: str = _setting("JIL_LOG_LEVEL", LEVEL, "INFO", ", ".join(LOG_LEVELS))
 
     @property

@@ -17,7 +17,7 @@ RELEASE_SCOPE = "node:operate"
 
 class SourceView(msgspec.Struct, frozen=True):
     """``entries``: how many of its journal are applied here. ``status``: following, parked or suspended, with the code
-    and the detail that say why."""
+    and the detail that say why. ``resident_bytes``: what its rows take in tables that stay in memory whole."""
 
     source: str
     epoch: int
@@ -26,6 +26,7 @@ class SourceView(msgspec.Struct, frozen=True):
     code: str
     detail: str
     drift: bool
+    resident_bytes: int
 
 
 def source_routes(engine: Engine, release: Callable[[str], Awaitable[None]] | None) -> list[NodeRoute]:
@@ -33,7 +34,16 @@ def source_routes(engine: Engine, release: Callable[[str], Awaitable[None]] | No
 
     def view(name: str) -> SourceView:
         state = engine.sources[name]
-        return SourceView(name, state.epoch, state.size, state.status, state.code, state.detail, bool(state.drift))
+        return SourceView(
+            name,
+            state.epoch,
+            state.size,
+            state.status,
+            state.code,
+            state.detail,
+            bool(state.drift),
+            engine.weights.get(name, 0),
+        )
 
     async def listed(*_: object) -> Reply:
         items = [view(name) for name in sorted(engine.sources)]
@@ -68,7 +78,7 @@ def source_routes(engine: Engine, release: Callable[[str], Awaitable[None]] | No
             released,
             {
                 "tags": ["node"],
-                "summary": "Follow a suspended source again, from where it was left",
+                "summary": "Follow a source again that was set aside, from where it was left",
                 "description": "What it sent meanwhile is looked at first, so the answer may say suspended again.",
                 "parameters": [{"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}],
                 "responses": {"200": _json(schema)},

@@ -7,9 +7,9 @@ from functools import partial
 
 from jilnode.events.bus import Record
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.errors import Breach, CommitFailed, Rejected
+from jilnode.kernel.errors import Breach, CommitFailed, Parked, Rejected
 from jilnode.kernel.ports import Store
-from jilnode.kernel.sources import FOLLOWING, SUSPENDED
+from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED
 from jilnode.kernel.system import EVIDENCE, PENDING, Evidence, PendingRecord
 from jilnode.kernel.writer import Writer
 from jilnode.limits import PAGE_ITEMS_MAX, PENDING_BYTES_PER_SOURCE_MAX, PENDING_PER_SOURCE_MAX
@@ -33,8 +33,8 @@ async def written(writer: Writer, write: Callable[[Engine], None]) -> None:
 
 
 class Quarantine:
-    """A suspended source's records are kept raw, up to ``PENDING_PER_SOURCE_MAX`` and ``PENDING_BYTES_PER_SOURCE_MAX``,
-    so that a release leaves no gap; what is more is read again from the bus."""
+    """The records of a source that is set aside are kept raw, up to ``PENDING_PER_SOURCE_MAX`` and
+    ``PENDING_BYTES_PER_SOURCE_MAX``, so that a release leaves no gap; what is more is read again from the bus."""
 
     def __init__(self, writer: Writer, store: Store) -> None:
         self._writer = writer
@@ -45,17 +45,10 @@ class Quarantine:
 
     async def suspend(self, source: str, breach: Breach, held: Sequence[Record], accused: bytes, other: bytes) -> None:
         """``held``: what came and is not applied. ``accused`` and ``other``: what proves the breach."""
-        first, size = await self._size(source)
-        logger.error(
-            "a source is suspended", extra={"fields": {"source": source, "code": breach.code, "detail": breach.detail}}
-        )
-
         # Once, not in ``write``: that is run again for every row that must be loaded first.
         now = self._engine.now_us()
 
-        def write(engine: Engine) -> None:
-            state = engine.touch_source(source)
-            state.status, state.code, state.detail = SUSPENDED, breach.code, breach.detail
+        def accuse(engine: Engine) -> None:
             engine.state[EVIDENCE].put(
                 f"{source}/{now:x}",
                 Evidence(
@@ -67,6 +60,31 @@ class Quarantine:
                     now,
                 ),
             )
+
+        await self._set_aside(source, SUSPENDED, breach, held, accuse)
+
+    async def park(self, source: str, parked: Parked, held: Sequence[Record]) -> None:
+        """As ``suspend``, but nobody is accused: an operator has to make room here."""
+        self._engine.alarms.append(f"{parked.code}: {source} is parked: {parked.detail}")
+        await self._set_aside(source, PARKED, parked, held, _nobody)
+
+    async def _set_aside(
+        self,
+        source: str,
+        status: str,
+        why: Breach | Parked,
+        held: Sequence[Record],
+        accuse: Callable[[Engine], None],
+    ) -> None:
+        first, size = await self._size(source)
+        logger.error(
+            "a source is %s", status, extra={"fields": {"source": source, "code": why.code, "detail": why.detail}}
+        )
+
+        def write(engine: Engine) -> None:
+            state = engine.touch_source(source)
+            state.status, state.code, state.detail = status, why.code, why.detail
+            accuse(engine)
 
         await written(self._writer, write)
         # Until they are written, reading resumes before them.
@@ -90,7 +108,7 @@ class Quarantine:
             raise Rejected("not_found", "This node follows no such source.", status=404)
         if source == self._engine.source:
             raise Rejected("own_source", "a node does not release itself: it begins a new epoch", status=409)
-        if state.status != SUSPENDED:
+        if not state.set_aside:
             raise Rejected("not_suspended", f"the source is {state.status}", status=409)
         complete = not _full(*await self._size(source))
         kept = await self.kept(source)
@@ -129,6 +147,10 @@ class Quarantine:
             if not page.more:
                 return found
             after = page.items[-1][0]
+
+
+def _nobody(engine: Engine) -> None:
+    """Is accused."""
 
 
 def _put(source: str, numbered: Sequence[tuple[int, Record]], engine: Engine) -> None:

@@ -22,7 +22,7 @@ from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal, decode_header, decode_record, encode_record
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
-from jilnode.kernel.sources import FOLLOWING, PARKED, SUSPENDED, SourceState
+from jilnode.kernel.sources import FOLLOWING, PARKED, RESIDENT_FULL, SourceState
 from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.writer import READ_ONLY, Writer
 
@@ -127,7 +127,7 @@ class Replicator:
 
     async def _gather(self, lane: Lane, record: Record, source: str, item: Entry | Seal) -> None:
         known = self._engine.sources.get(source)
-        if known is not None and known.status == SUSPENDED:
+        if known is not None and known.set_aside:
             await self._quarantine.keep(source, record)
             return
         feed = self._feeds.setdefault(source, Feed(source))
@@ -272,6 +272,9 @@ class Replicator:
         elif isinstance(error, Breach):
             group = feed.groups(False)[0]
             await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
+        elif isinstance(error, Parked) and error.code == RESIDENT_FULL:
+            await self._quarantine.park(feed.source, error, _held(feed))
+            feed.clear()
         elif isinstance(error, Parked):
             self._set_status(feed.source, PARKED, error.code, error.detail)
         return False
@@ -332,7 +335,7 @@ class Replicator:
     ) -> None:
         """Stops following ``source``, with what accuses it. Its records are kept from here on."""
         feed = self._feeds.setdefault(source, Feed(source))
-        held = [_record_of(entry) for entry in feed.entries] + [_record_of(seal) for seal in feed.seals]
+        held = _held(feed)
         if record is not None:
             held.append(record)
         accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())
@@ -362,7 +365,7 @@ class Replicator:
     async def _resume_releases(self) -> None:
         """Those that a stop of this node cut short."""
         for source, state in list(self._engine.sources.items()):
-            if state.status != SUSPENDED and (kept := await self._quarantine.kept(source)):
+            if not state.set_aside and (kept := await self._quarantine.kept(source)):
                 await self._look_again(source, kept)
 
     async def _dead_letter(self, record: Record, breach: Breach) -> None:
@@ -402,6 +405,10 @@ class Replicator:
         await written(self._writer, write)
         self._stored_us = clock_us
         self._written.update(moved)
+
+
+def _held(feed: Feed) -> list[Record]:
+    return [*map(_record_of, feed.entries), *map(_record_of, feed.seals)]
 
 
 def _record_of(item: Entry | Seal) -> Record:

@@ -26,9 +26,9 @@ from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image, decode_row, guard_json
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
-from jilnode.kernel.sources import SourceState
+from jilnode.kernel.sources import RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits
-from jilnode.kernel.system import KERNEL_VERSION, SOURCES, TICKS, Source, Tick
+from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import Frontier, leaf_hash
 from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX
@@ -250,11 +250,12 @@ def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful
 
 
 def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -> None:
-    """Applies a verified group to the batch. Raises ``Breach``, ``Parked`` or ``Missing``; then nothing of it is
-    applied."""
+    """Applies a verified group to the batch. Raises ``Breach``, ``Missing``, or ``Parked`` (``out_of_step``,
+    ``cause_not_applied``, ``resident_full``); then nothing of it is applied."""
     source = verified.group.source
     known = engine.sources.get(source)
     saved = None if known is None else known.copy()
+    weight = engine.weights[source]
     engine.state.begin(0, 0)
     first = verified.entries[0].header
     if first.sequence and (known is None or (known.epoch, known.size) != (first.epoch, first.sequence)):
@@ -273,6 +274,7 @@ def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -
                 engine.keep_before(engine.state.log)
                 _check_digest(engine, state, item)
             _apply_entry(engine, state, item, careful)
+        _check_weight(engine, source, weight)
         state.frontier = verified.frontier
     except BaseException:
         engine.state.undo()
@@ -280,6 +282,17 @@ def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -
         raise
     engine.keep_before(engine.state.log)
     engine.add_foreign([item.entry for item in verified.entries], verified.group.seal)
+
+
+def _check_weight(engine: "Engine", source: str, before: int) -> None:
+    """Nobody fills this node's memory: beyond the bound only what makes it less is applied."""
+    weight = engine.weights[source]
+    if weight > engine.resident_bytes and weight > before and source != engine.source:
+        raise Parked(
+            RESIDENT_FULL,
+            f"its rows would take {weight} bytes of memory here, and may take {engine.resident_bytes}; "
+            "with JIL_RESIDENT_BYTES raised, and released, it goes on",
+        )
 
 
 def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: bool) -> None:
@@ -297,6 +310,8 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
             raise Breach("bad_header", f"the schema does not name module {table.module}")
         if table.local or table.section != section:
             raise Breach("foreign_row", f"{name} does not travel in section {section}")
+        if table in ONE_PER_SOURCE and key != source:
+            raise Breach("foreign_row", f"{name} {key} is not the source's own")
         applied = _apply_row(engine, table, header, key, doc, careful)
         if name in changes:
             changes[name].append(applied)

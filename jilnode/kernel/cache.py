@@ -7,6 +7,7 @@ Cached tables are bounded by two generations: a row that is used moves to the yo
 old one is forgotten. That happens between batches only, so nothing in flight can vanish.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from heapq import merge
 from typing import Any
@@ -17,7 +18,7 @@ from jilnode.kernel.ports import Commit, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex, Table
 
-__all__ = ("TableCache",)
+__all__ = ("ROW_OVERHEAD_BYTES", "TableCache")
 
 ROW_OVERHEAD_BYTES = 480
 """Measured: an image, its row, key and dict slot beside the document itself."""
@@ -41,14 +42,17 @@ class TableCache:
         "source",
         "spec",
         "totals",
+        "weights",
         "whole",
     )
 
-    def __init__(self, spec: Table[Any], source: str) -> None:
+    def __init__(self, spec: Table[Any], source: str, weights: defaultdict[str, int]) -> None:
+        """``weights``: owner -> bytes of its rows in all tables that stay in memory whole; kept up by each of them."""
         self.spec = spec
         self.name = spec.name
         self.source = source
         self.whole = spec.resident
+        self.weights = weights if spec.bounded else None
         self.images: dict[str, Image | None] = {}
         self.old: dict[str, Image | None] = {}
         self.before: dict[str, Image | None] = {}
@@ -96,6 +100,12 @@ class TableCache:
     def set(self, key: str, old: Image | None, new: Image | None) -> None:
         """Replaces the image in place and in every index; ``set(key, new, old)`` undoes it."""
         self.images[key] = new
+        weights = self.weights
+        if weights is not None:
+            if old is not None:
+                weights[old.owner] -= ROW_OVERHEAD_BYTES + len(old.doc)
+            if new is not None:
+                weights[new.owner] += ROW_OVERHEAD_BYTES + len(new.doc)
         if self.indexed:
             old_row = None if old is None else old.row
             new_row = None if new is None else new.row

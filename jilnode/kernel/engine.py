@@ -6,6 +6,7 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 ``provide`` was given what is missing.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ from jilnode.kernel.system import (
 from jilnode.kernel.table import Table
 from jilnode.limits import (
     OUTCOME_RETRY_S,
+    RESIDENT_BYTES_PER_SOURCE_MAX,
     TICK_ENTRIES_MAX,
     TICK_INTERVAL_S,
 )
@@ -61,7 +63,8 @@ COMMIT_MARK = "commit"
 
 
 class Engine:
-    """One node's state. ``source`` is this node; ``key`` seals its commits."""
+    """One node's state. ``source`` is this node; ``key`` seals its commits. ``resident_bytes``: what the rows of each
+    other source may take in tables that stay in memory whole."""
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Engine:
         clock: Clock,
         entropy: Entropy,
         cache_bytes: int,
+        resident_bytes: int = RESIDENT_BYTES_PER_SOURCE_MAX,
     ) -> None:
         self.network = network
         self.source = source
@@ -85,8 +89,13 @@ class Engine:
         self.clock = clock
         self.entropy = entropy
         self.cache_bytes = cache_bytes
+        self.resident_bytes = resident_bytes
+        self.weights: defaultdict[str, int] = defaultdict(int)
+        """source -> bytes of its rows in tables that stay in memory whole."""
         self.caches: dict[Table[Any], TableCache] = {
-            table: TableCache(table, source) for table in registry.tables.values() if table is not REFUSED_KEYS
+            table: TableCache(table, source, self.weights)
+            for table in registry.tables.values()
+            if table is not REFUSED_KEYS
         }
         self.state = State(source, self.caches)
         self.sources: dict[str, SourceState] = {}
@@ -98,7 +107,13 @@ class Engine:
         self._new_key: SealKey | None = None
         self._facts = zones.facts()
         self.recorder = Recorder(
-            network=network, source=source, registry=registry, state=self.state, entropy=entropy, alarms=self.alarms
+            network=network,
+            source=source,
+            registry=registry,
+            state=self.state,
+            entropy=entropy,
+            alarms=self.alarms,
+            weights=self.weights,
         )
         self.digests = Digests(self.caches, self.sources)
 

@@ -1,9 +1,10 @@
 """What a command changed becomes an entry: its rows are encoded once, judged by the invariants, hashed and appended."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from jilnode.kernel.cache import TableCache
+from jilnode.kernel.cache import ROW_OVERHEAD_BYTES, TableCache
 from jilnode.kernel.command import Submission
 from jilnode.kernel.entry import (
     CauseReference,
@@ -29,18 +30,34 @@ from jilnode.kernel.state import Change as LoggedChange
 from jilnode.kernel.state import State
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
-from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX, SEARCHABLE_BYTES_MAX
+from jilnode.limits import (
+    CAUSES_PER_ENTRY_MAX,
+    EVENT_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    RESIDENT_BYTES_OWN_MAX,
+    RESIDENT_BYTES_PER_SOURCE_MAX,
+    SEARCHABLE_BYTES_MAX,
+)
 
 __all__ = ("Recorder",)
 
 _COUNTER_BITS = 62
+RESIDENT_FULL_RETRY_S = 60
 
 
 class Recorder:
     """Makes this node's entries. ``entries`` are those of the batch, foreign ones included, in journal order."""
 
     def __init__(
-        self, *, network: str, source: str, registry: Registry, state: State, entropy: Entropy, alarms: list[str]
+        self,
+        *,
+        network: str,
+        source: str,
+        registry: Registry,
+        state: State,
+        entropy: Entropy,
+        alarms: list[str],
+        weights: defaultdict[str, int],
     ) -> None:
         self._network = network
         self._source = source
@@ -48,6 +65,7 @@ class Recorder:
         self._state = state
         self._entropy = entropy
         self._alarms = alarms
+        self._weights = weights
         self._topics: dict[str, str] = {}
         self._event_counter = int.from_bytes(entropy.bytes(8), "big") >> 2
         self._event_moment = (-1, "")
@@ -76,14 +94,22 @@ class Recorder:
         appended."""
         changes: dict[str, list[RowChange]] = {}
         sections: dict[str, list[tuple[str, str, bytes | None]]] = {}
+        grown = 0
         for name, key, cache, before in self._changed():
             table = cache.spec
             image = cache.images[key]
+            weights = cache.weights
+            if weights is not None and before is not None:
+                grown -= ROW_OVERHEAD_BYTES + len(before.doc)
             if image is None:
                 doc = row = None
             else:
                 row = image.row
                 doc = image.doc = encode_row(row)
+                if weights is not None:
+                    # It was weighed when it was set, without its document.
+                    weights[self._source] += len(doc)
+                    grown += ROW_OVERHEAD_BYTES + len(doc)
                 if len(doc) > SEARCHABLE_BYTES_MAX:
                     # No text of a shorter document is longer than that.
                     _check_searchable(table, row)
@@ -97,6 +123,8 @@ class Recorder:
                 if section is None:
                     section = sections[table.section] = []
                 section.append((name, key, doc))
+        if grown > 0 and (weight := self._weights[self._source]) > RESIDENT_BYTES_OWN_MAX:
+            _check_room(grown, weight)
         causes: tuple[CauseReference, ...] = ()
         schema: dict[str, int] = {}
         if changes:
@@ -226,6 +254,18 @@ class Recorder:
         self._event_counter = counter = (self._event_counter + 1) % (1 << _COUNTER_BITS)
         text = f"{counter | 1 << 63:016x}"
         return f"{begin}-{text[:4]}-{text[4:]}"
+
+
+def _check_room(grown: int, weight: int) -> None:
+    """Others would not follow this node beyond a bound. It puts no more rows there before that, and changes none for a
+    longer one at it. Raises ``Rejected``."""
+    if grown >= ROW_OVERHEAD_BYTES or weight > RESIDENT_BYTES_PER_SOURCE_MAX:
+        raise Rejected(
+            "resident_full",
+            "what others must keep in memory of this node has reached its bound; some of it has to end first",
+            status=503,
+            retry_after_s=RESIDENT_FULL_RETRY_S,
+        )
 
 
 def _check_searchable(table: Table[Any], row: Any) -> None:

@@ -5,9 +5,11 @@ from jilnode.kernel.digest import MODULUS
 from jilnode.kernel.system import Head
 from jilnode.kernel.tree import Frontier
 
-__all__ = ("FOLLOWING", "PARKED", "SUSPENDED", "SourceState")
+__all__ = ("FOLLOWING", "PARKED", "RESIDENT_FULL", "SUSPENDED", "SourceState")
 
 FOLLOWING, PARKED, SUSPENDED = "following", "parked", "suspended"
+RESIDENT_FULL = "resident_full"
+"""Why a source is parked that would take more of this node's memory than it may."""
 
 
 class SourceState:
@@ -49,6 +51,11 @@ class SourceState:
     @property
     def size(self) -> int:
         return self.frontier.size
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether nothing of it is applied until an operator releases it. What it sends meanwhile is kept raw."""
+        return self.status == SUSPENDED or self.code == RESIDENT_FULL
 
     def copy(self) -> "SourceState":
         twin = SourceState(self.source)

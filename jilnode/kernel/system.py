@@ -18,6 +18,7 @@ __all__ = (
     "HEADS",
     "KERNEL_VERSION",
     "MARKS",
+    "ONE_PER_SOURCE",
     "PENDING",
     "REFUSALS",
     "REFUSED_KEYS",
@@ -147,6 +148,9 @@ MARKS = Table("kernel.mark", Mark, resident=True)
 REFUSED_KEYS = Table("kernel.refused", RefusedKey, searchable=("at_us",))
 EVIDENCE = Table("kernel.evidence", Evidence, searchable=("source",))
 PENDING = Table("kernel.pending", PendingRecord, searchable=("source",))
+
+ONE_PER_SOURCE = frozenset((SOURCES, TICKS, ADDRESSES))
+"""Of these a source has one row, under its own id."""
 
 TABLES = (
     SOURCES,

@@ -121,6 +121,12 @@ class Table(Generic[R]):
         return issubclass(self.row, Local)
 
     @cached_property
+    def bounded(self) -> bool:
+        """Whether it stays in memory whole and others write into it, so that what each may put there has a bound. Of
+        the kernel's own there is one row a source."""
+        return self.resident and not self.local and self.module != "kernel"
+
+    @cached_property
     def module(self) -> str:
         return self.name.partition(".")[0]
 

@@ -22,6 +22,7 @@ async def test_an_operator_sees_every_source_and_releases_one():
                 *("ch-zug-01", "suspended", "gap", "why"),
             )
             assert item["entries"] == node.engine.own.size
+            assert item["resident_bytes"] == node.engine.weights["ch-zug-01"]
             path = "/v1/sources/ch-zug-01/release"
             assert (await client.post(path, headers=bearer(scopes="audit"))).status_code == 403
             answer = await client.post(path, headers=bearer(scopes="node:operate"))

@@ -148,6 +148,13 @@ LIES = {
         "false_cause",
         {"head": set_header(cause=(("gb-lon-01", 0, 1, "00" * 32),))},
     ),
+    "more addresses than its own": (
+        "foreign_row",
+        {
+            "change": add_row("kernel.address", "more/ch-zug-01", b'{"url":"http://a"}'),
+            "head": set_header(schema={"kernel": 1, "ledger": 1}),
+        },
+    ),
     "rewriting its own identity": (
         "foreign_row",
         {

@@ -17,6 +17,7 @@ from jilnode.kernel.ports import Store
 from jilnode.kernel.registry import ModuleLike, Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.tree import leaf_hash
+from jilnode.limits import RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.stores.memory import MemoryStore
 from jilnode.stores.memory_disk import MemoryDisk
 from jilnode.zone import ZoneBoard
@@ -71,6 +72,7 @@ class TestNode:
         trusted: dict[str, str] | None = None,
         cache_bytes: int = 64 * 1024 * 1024,
         zones: Any = None,
+        resident_bytes: int = RESIDENT_BYTES_PER_SOURCE_MAX,
     ) -> None:
         self.source = source
         self.clock = clock or FakeClock()
@@ -87,6 +89,7 @@ class TestNode:
             clock=self.clock,
             entropy=SeededEntropy(source),
             cache_bytes=cache_bytes,
+            resident_bytes=resident_bytes,
         )
         self.store: Store = store or MemoryStore(self.disk)
         self.kernel = Kernel(self.engine, self.store)

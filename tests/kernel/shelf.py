@@ -1,0 +1,64 @@
+"""A module of one table that stays in memory whole: rows are put there, made longer or shorter, and taken away."""
+
+import msgspec
+
+from jilnode.kernel.state import Context, State
+from jilnode.module import Command, CreatedBy, Module, Owned, Rejected, Table
+
+__all__ = ("MODULE", "SHELF", "Put", "Swap", "Take")
+
+
+class Jar(Owned, frozen=True):
+    text: str
+
+
+class Put(msgspec.Struct, frozen=True):
+    name: str
+    text: str = ""
+
+
+class Take(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """Takes one and puts another, and then changes its mind about the text, again and again."""
+
+    old: str
+    new: str
+    text: str = ""
+    refused: bool = False
+
+
+SHELF = Table("shelf.jar", Jar, CreatedBy(), resident=True)
+
+
+def _put(state: State, context: Context, command: Put) -> None:
+    state[SHELF].put(f"{context.source}/{command.name}", Jar(command.text))
+
+
+def _take(state: State, context: Context, command: Take) -> None:
+    state[SHELF].delete(f"{context.source}/{command.name}")
+
+
+def _swap(state: State, context: Context, command: Swap) -> None:
+    _take(state, context, Take(command.old))
+    for length in range(len(command.text) + 1):
+        _put(state, context, Put(command.new, command.text[:length]))
+    if command.refused:
+        raise Rejected("refused", "as was asked for")
+
+
+MODULE = Module(
+    "shelf",
+    1,
+    tables=(SHELF,),
+    commands=tuple(
+        Command(kind, event, handler, lambda rows: [key for key, _ in rows.changes(SHELF)])
+        for kind, event, handler in (
+            (Put, "shelf.jar.put", _put),
+            (Take, "shelf.jar.taken", _take),
+            (Swap, "shelf.jar.swapped", _swap),
+        )
+    ),
+)
