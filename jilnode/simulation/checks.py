@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from jilnode.events.record import SEAL_KIND
 from jilnode.kernel.digest import MODULUS, row_mark
-from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_section
+from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_section, parse_time
 from jilnode.simulation.finding import Finding, SectionRows
 from jilnode.stores.memory_disk import MemoryDisk
 
@@ -86,7 +86,7 @@ class Checks:
         rows = decode_section(entry.sections["rows"]) if entry.sections else []
         self._rows(entry, rows)
         if self._exchange is not None:
-            self._exchange.entry(entry, rows)
+            self._exchange.entry(entry, parse_time(header.timestamp), rows)
 
     def _rows(self, entry: Entry, rows: SectionRows) -> None:
         """Conservation and ownership, from the bytes alone."""

@@ -113,10 +113,10 @@ class Clients:
         if self.findings:
             raise Finding(self.findings[0])
 
-    def told(self) -> list[tuple[str, Any]]:
-        """(node, reply) of everything that was acknowledged and not lost with a disk."""
+    def told(self) -> list[tuple[str, Any, Any]]:
+        """(node, command, reply) of everything that was acknowledged and not lost with a disk."""
         return [
-            (self._world.nodes[request.errand.node].source, request.answer.reply)
+            (self._world.nodes[request.errand.node].source, request.errand.command, request.answer.reply)
             for request in self.requests
             if request.answer is not None
         ]

@@ -11,11 +11,14 @@ from jilnode.simulation.checks import Checks
 from jilnode.simulation.clients import Clients, Work
 from jilnode.simulation.errands import LedgerWork
 from jilnode.simulation.exchange.audit import ExchangeAudit
-from jilnode.simulation.exchange.traders import TraderWork
+from jilnode.simulation.exchange.work import ExchangeWork
 from jilnode.simulation.finding import Finding
 from jilnode.simulation.ledger import MODULE
 from jilnode.simulation.world import World
 from services.dex.module import MODULE as DEX
+from services.dex.pools.rows import LIQUIDITY, SWAPS
+from services.dex.rfq.rows import SETTLEMENTS
+from services.dex.rows import TRADES
 
 __all__ = ("Report", "simulate")
 
@@ -42,6 +45,10 @@ class Report(msgspec.Struct, frozen=True):
     partitions: int
     clock_jumps: int
     trades: int
+    settlements: int
+    """Quotes that were accepted."""
+    pool_acts: int
+    """Swaps, and what was put into pools and taken out."""
     books: int
     finding: str | None
 
@@ -55,7 +62,8 @@ class Report(msgspec.Struct, frozen=True):
             f"{self.entries} entries; {self.acknowledged} answers ({self.replayed} again), {self.refused} refusals",
             f"{self.crashes} crashes, {self.restores} restores from older copies, {self.partitions} partitions, "
             f"{self.clock_jumps} clock jumps",
-            f"{self.trades} trades; {self.books} times a node's book was compared with its owner's",
+            f"{self.trades} trades, {self.settlements} quotes accepted, {self.pool_acts} acts at pools; "
+            f"{self.books} times a node's book was compared with its owner's",
             f"trace {self.trace}",
         ]
         if self.finding is None:
@@ -73,6 +81,8 @@ class Report(msgspec.Struct, frozen=True):
             ("simulation.entries", self.entries, "1"),
             ("simulation.crashes", self.crashes, "1"),
             ("simulation.trades", self.trades, "1"),
+            ("simulation.settlements", self.settlements, "1"),
+            ("simulation.pool_acts", self.pool_acts, "1"),
             ("simulation.books_compared", self.books, "1"),
             ("simulation.findings", 0 if self.finding is None else 1, "1"),
         ]
@@ -89,15 +99,15 @@ def simulate(
 
     ``hostile``: somebody on the bus sends entries in others' names. Their victims are then suspended by those who read
     the lie, which is right, so agreement is not waited for. ``modules`` run beside the simulation's own small one;
-    where the exchange is one of them, there are markets, and clients trade. The report's ``finding`` is None when
-    everything held.
+    where the exchange is one of them, there are markets, desks and pools, and clients use them. The report's
+    ``finding`` is None when everything held.
     """
     begun = time.perf_counter()
     world = World(seed, nodes, [MODULE, *modules], names=lambda index: f"node-{index + 1:02}")
     works: list[Work] = [LedgerWork(world)]
     audit = None
     if DEX in modules:
-        works.append(TraderWork(world))
+        works.append(ExchangeWork(world))
         audit = ExchangeAudit(world)
     client_every = CLIENT_EVERY // sum(work.weight for work in works)
     checks, clients = Checks(world, audit), Clients(world, works)
@@ -139,7 +149,9 @@ def simulate(
         world.restores,
         world.cuts,
         world.jumps,
-        0 if audit is None else audit.trades,
+        0 if audit is None else audit.count(TRADES.name),
+        0 if audit is None else audit.count(SETTLEMENTS.name),
+        0 if audit is None else audit.count(SWAPS.name, LIQUIDITY.name),
         0 if audit is None else audit.books,
         finding,
     )
@@ -160,10 +172,13 @@ def _heal(world: World, checks: Checks, clients: Clients) -> int:
         world.step()
         if step % 2_000 == 0:
             clients.check()
-            for node in world.nodes:
-                if node.kernel is not None and node.kernel.writer.clock_guard.stepped:
-                    node.kernel.writer.confirm_clock()
-            if _settled(world):
+            stepped = [
+                node.kernel.writer for node in world.nodes if node.kernel and node.kernel.writer.clock_guard.stepped
+            ]
+            for writer in stepped:
+                writer.confirm_clock()
+            # Whoever stood still until now has not done yet what was due.
+            if not stepped and _settled(world):
                 _check_all(world, checks)
                 clients.check_durable()
                 return step

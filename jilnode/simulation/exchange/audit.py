@@ -1,4 +1,5 @@
-"""What must hold of every market, at its own node after each event and at every replica that has applied it."""
+"""What must hold of every market, desk and pool, at its own node after each event and at every replica that has applied
+it."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,62 +8,60 @@ from typing import TYPE_CHECKING, Any
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import decode_row
 from jilnode.kernel.state import View
+from jilnode.kernel.system import TICKS
 from jilnode.kernel.table import Table
-from jilnode.simulation.exchange.book import Event, ShadowBook, Shape, ceiling
-from jilnode.simulation.exchange.disks import check_holds, check_money, check_trades
-from jilnode.simulation.exchange.money import Money, Moved
+from jilnode.simulation.exchange.answers import check_answer
+from jilnode.simulation.exchange.book import Event, ShadowBook, Shape
+from jilnode.simulation.exchange.desk import DeskEvent, DeskShape
+from jilnode.simulation.exchange.disks import check_holds, check_money, check_pools, check_written
+from jilnode.simulation.exchange.money import Moved
+from jilnode.simulation.exchange.pool import Act, ShadowPool
+from jilnode.simulation.exchange.source import ACTING, KEPT, WATCHED, WRITTEN, Source
 from jilnode.simulation.finding import Finding, SectionRows
+from services.dex.pools.rows import LIQUIDITY, POOLS, REMOVE, SWAPS, Liquidity
+from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS, Quote
 from services.dex.rows import BOOKS, CLOSED, GROUPS, MARKETS, ORDERS, TRADES, Order, Trade
-from services.dex.views import BatchView, OrderView, ReplacedView
 from services.wallet.rows import ACCOUNTS
 
 if TYPE_CHECKING:
     from jilnode.simulation.world import SimulatedNode, World
 
-__all__ = ("CARELESS", "ExchangeAudit", "told")
+__all__ = ("CARELESS", "ExchangeAudit")
 
 CARELESS = "careless-"
 """How the name of an order begins that may trade with others of its owner."""
-WATCHED: dict[str, Table[Any]] = {
-    table.name: table for table in (BOOKS, CLOSED, GROUPS, MARKETS, ORDERS, TRADES, ACCOUNTS)
-}
 
-
-class _Source:
-    """What one node's own journal says."""
-
-    def __init__(self) -> None:
-        self.money = Money()
-        self.books: dict[str, ShadowBook] = {}
-        self.rows: dict[str, dict[str, Any]] = {name: {} for name in WATCHED}
-        self.trades: list[tuple[int, str]] = []
-        """(size of the journal, trade), in their order."""
+Found = dict[str, dict[str, Any]]
+"""table -> its rows in one entry, by their keys; None where they are deleted."""
 
 
 class ExchangeAudit:
-    """A book kept beside each market's own, from the entries of the one true journal."""
+    """A second account of each market, desk and pool, kept from the entries of the one true journal."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._sources: dict[str, _Source] = {}
+        self._sources: dict[str, Source] = {}
         self.books = 0
         """How many books of a running node were compared."""
 
-    @property
-    def trades(self) -> int:
-        return sum(len(known.trades) for known in self._sources.values())
+    def count(self, *tables: str) -> int:
+        """How many rows of tables that are written once there are, everywhere."""
+        return sum(len(known.rows[table]) for known in self._sources.values() for table in tables)
 
     # The one true journal
 
     def forget(self, source: str) -> None:
         self._sources.pop(source, None)
 
-    def entry(self, entry: Entry, rows: SectionRows) -> None:
-        known = self._sources.setdefault(entry.source, _Source())
-        found: dict[str, dict[str, Any]] = {name: {} for name in WATCHED}
+    def entry(self, entry: Entry, time_us: int, rows: SectionRows) -> None:
+        known = self._sources.setdefault(entry.source, Source(entry.source))
+        where, size = f"{entry.source}/{entry.sequence}", entry.sequence + 1
+        found: Found = {name: {} for name in WATCHED}
         for name, key, doc in rows:
             if name in found:
                 found[name][key] = None if doc is None else decode_row(doc, WATCHED[name].row)
+            elif name == TICKS.name:
+                known.desk.check_timely(where, time_us)
         moved = known.money.entry(entry, rows)
         for name in (ACCOUNTS.name, GROUPS.name):
             known.rows[name] |= found[name]
@@ -71,14 +70,25 @@ class ExchangeAudit:
                 known.books[key].terms = terms
             else:
                 known.books[key] = ShadowBook(key, terms, found[BOOKS.name].pop(key))
-        if found[BOOKS.name]:
-            self._event(entry, known, found, moved)
-        elif found[ORDERS.name] or found[CLOSED.name] or found[TRADES.name]:
-            raise Finding(f"sequence: {entry.source}/{entry.sequence} changes a book that does not count it (B11)")
+        if any(found[name] for name in ACTING):
+            expected: Moved = {}
+            self._books(where, size, known, found, expected)
+            self._desk(DeskEvent(where, time_us, *[found[table.name] for table in _DESK]), size, known, expected)
+            self._pools(where, size, known, found, expected)
+            for balance in moved.keys() | expected.keys():
+                change, should = moved.get(balance, 0), expected.get(balance, 0)
+                if change != should:
+                    raise Finding(f"paid: {where} moves {change} of {balance}, and should {should}")
+            known.check_funded(where)
+        elif any(found[table.name] for table in _COUNTED):
+            raise Finding(f"sequence: {where} changes a book, desk or pool that does not count it (B11)")
+        for name in KEPT:
+            known.rows[name] |= found[name]
+        known.written += [(size, table.name, key) for table in WRITTEN for key in found[table.name]]
+        for pool in known.pools.values():
+            pool.check_backed(where, known.money)
 
-    def _event(self, entry: Entry, known: _Source, found: dict[str, dict[str, Any]], moved: Moved) -> None:
-        where = f"{entry.source}/{entry.sequence}"
-        expected: Moved = {}
+    def _books(self, where: str, size: int, known: Source, found: Found, expected: Moved) -> None:
         for key, row in found[BOOKS.name].items():
             book = known.books[key]
             event = Event(
@@ -89,141 +99,132 @@ class ExchangeAudit:
             )
             before = book.orders
             for trade in event.trades.values():
-                self._parties(known, book, event, trade, before)
-            _pay(entry.source, book, event, before, expected)
-            book.apply(event, row, entry.sequence + 1)
-            known.trades += [(entry.sequence + 1, name) for name in event.trades]
-            known.rows[TRADES.name] |= event.trades
-            known.rows[CLOSED.name] |= event.closed
-        for balance in moved.keys() | expected.keys():
-            if moved.get(balance, 0) != expected.get(balance, 0):
-                raise Finding(
-                    f"paid: {where} moves {moved.get(balance, 0)} of {balance}, its trades {expected.get(balance, 0)}"
-                )
-        _funded(where, known)
+                self._traders(known, book, event, trade, before)
+            book.pay(known.name, event, expected)
+            book.apply(event, row, size)
 
-    def _parties(self, known: _Source, book: ShadowBook, event: Event, trade: Trade, before: dict[str, Order]) -> None:
+    def _traders(self, known: Source, book: ShadowBook, event: Event, trade: Trade, before: dict[str, Order]) -> None:
         """B5, and that nobody trades who is known here to be frozen."""
         owners = []
         for account, key in ((trade.maker, trade.maker_order), (trade.taker, trade.taker_order)):
-            home = self._sources.get(account.partition("/")[0], known)
-            row: Any = home.rows[ACCOUNTS.name].get(account)
-            if home is known and row.status != "active":
-                raise Finding(f"traded: {event.where} trades for {account}, which is {row.status}")
+            self._check_active(known, event.where, account)
             order = before.get(key) or event.orders.get(key)
-            group = known.rows[GROUPS.name].get(f"{book.key.partition('/')[0]}/{account}")
             # Whose an order is, is settled when it comes.
-            owners.append(order.group if order is not None else (group and group.name) or row.subject)
+            owners.append(self._owner(known, account) if order is None else order.group)
         named: Any = event.closed.get(trade.taker_order) or event.orders.get(trade.taker_order)
         if trade.maker == trade.taker or (owners[0] == owners[1] and not named.client_id.startswith(CARELESS)):
             raise Finding(f"traded: {event.where} lets {owners[0]} trade with themselves (B5)")
 
+    def _desk(self, event: DeskEvent, size: int, known: Source, expected: Moved) -> None:
+        if event.empty:
+            return
+        before = known.desk.quotes
+        known.desk.apply(event, size, expected)
+        for key, quote in event.quotes.items():
+            if quote is not None and key not in before:
+                self._quoted(known, event.where, quote)
+        for settlement in event.settlements.values():
+            self._quoted(known, event.where, before[settlement.quote])
+            self._check_active(known, event.where, settlement.taker)
+
+    def _quoted(self, known: Source, where: str, quote: Quote) -> None:
+        """At its beginning, and when it is accepted."""
+        self._check_active(known, where, quote.account)
+        owners = [self._owner(known, account) for account in (quote.account, quote.taker)]
+        if owners[0] == owners[1]:
+            raise Finding(f"traded: {where} lets {owners[0]} quote themselves")
+        if known.halted(quote.terms.base, quote.terms.quote):
+            raise Finding(f"traded: {where} quotes or settles a pair that is halted")
+
+    def _pools(self, where: str, size: int, known: Source, found: Found, expected: Moved) -> None:
+        acts: dict[str, list[Act]] = {}
+        for act in (*found[SWAPS.name].values(), *found[LIQUIDITY.name].values()):
+            acts.setdefault(act.pool, []).append(act)
+            self._check_active(known, where, act.account)
+        for key, row in found[POOLS.name].items():
+            pool = known.pools.get(key)
+            done = acts.pop(key, [])
+            if pool is None:
+                known.pools[key] = ShadowPool(key, row, size)
+                continue
+            if len(done) > 1:
+                raise Finding(f"pool: {where} acts twice on {key}")
+            leaves = [act for act in done if isinstance(act, Liquidity) and act.kind == REMOVE]
+            if done and not leaves and known.halted(row.base, row.quote):
+                raise Finding(f"pool: {where} acts on {key}, whose pair is halted")
+            pool.apply(where, row, done[0] if done else None, size, expected)
+        if acts:
+            raise Finding(f"pool: {where} acts on {sorted(acts)}, which do not change")
+
+    def _owner(self, known: Source, account: str) -> str:
+        """Whose an account is, to this node."""
+        group = known.rows[GROUPS.name].get(f"{known.name}/{account}")
+        return str((group and group.name) or self._account(known, account).subject)
+
+    def _check_active(self, known: Source, where: str, account: str) -> None:
+        """Nobody acts for an account that is known here to be frozen."""
+        row = self._account(known, account)
+        if account.startswith(f"{known.name}/") and row.status != "active":
+            raise Finding(f"traded: {where} acts for {account}, which is {row.status}")
+
+    def _account(self, known: Source, account: str) -> Any:
+        return self._sources.get(account.partition("/")[0], known).rows[ACCOUNTS.name].get(account)
+
     # Every node
 
     def node(self, node: "SimulatedNode") -> None:
-        """The book that a node's indexes show is the owner's, level by level and order by order, as of the entry that
-        it has applied."""
+        """The books, desks and pools that a node's readers get from its indexes are their owners', place by place, as
+        of the entry that it has applied."""
         view = View(node.engine.caches, {})
         for source, known in self._sources.items():
             state = node.engine.sources.get(source)
             size = 0 if state is None else state.size
             for key, book in known.books.items():
-                _, wanted = book.shapes[bisect_right(book.shapes, size, key=_size) - 1]
-                shown = _shown(view, key, wanted)
+                wanted = _as_of(book.shapes, size)
                 self.books += 1
-                if shown != wanted:
-                    raise Finding(
-                        f"book: {node.source} shows {key} after {size} entries as {shown}, and not as {wanted}"
-                    )
+                _compare(node, key, size, _shown(view, key, wanted), wanted)
+            requests = _as_of(known.desk.shapes, size)
+            _compare(node, f"{source}'s desk", size, _desk_shown(view, source), requests)
+            for key, pool in known.pools.items():
+                _compare(node, key, size, view[POOLS].get(key), _as_of(pool.shapes, size))
 
     def agreement(self) -> None:
-        """Every node has the trades of everybody, as far as it has applied them, and no others."""
+        """Every node has what everybody traded, settled and swapped, as far as it has heard, and nothing else."""
         for node in self._world.nodes:
-            table = node.disk.tables.get(TRADES.name)
-            if table is None:
-                continue
-            there: dict[str, set[str]] = {}
-            for key, row in table.rows.items():
-                there.setdefault(row.owner, set()).add(key)
+            there: dict[str, set[tuple[str, str]]] = {}
+            for table in WRITTEN:
+                for key, row in node.disk.tables[table.name].rows.items() if table.name in node.disk.tables else ():
+                    there.setdefault(row.owner, set()).add((table.name, key))
             for source, known in self._sources.items():
                 _, size = node.disk.heads.get(source, (0, 0))
-                wanted = {key for _, key in known.trades[: bisect_right(known.trades, size, key=_size)]}
-                if there.get(source, set()) != wanted:
-                    raise Finding(f"trades: {node.source} has other trades of {source} than {source} at {size}")
+                written = known.written[: bisect_right(known.written, size, key=lambda item: item[0])]
+                if there.get(source, set()) != {(name, key) for _, name, key in written}:
+                    raise Finding(f"written: {node.source} has other trades of {source} than {source} at {size}")
 
-    def settled(self, replies: Sequence[tuple[str, Any]]) -> None:
-        """Everybody has everything: every node's own disk is added up. ``replies``: (node, what it acknowledged)."""
+    def settled(self, answers: Sequence[tuple[str, Any, Any]]) -> None:
+        """Everybody has everything, and has had time for what was due: every node's own disk is added up. ``answers``:
+        (node, command, reply) of what it acknowledged."""
         self.agreement()
         for node in self._world.nodes:
+            if node.source in self._sources:
+                self._sources[node.source].desk.check_timely(node.source, node.engine.now_us())
             check_money(node)
+            check_pools(node)
             for source, known in self._sources.items():
-                check_trades(node, source, known.rows[TRADES.name])
-                orders = {key for book in known.books.values() for key in book.orders}
-                check_holds(node, source, orders)
-        for source, reply in replies:
-            for order in told(reply):
-                self._kept(self._sources[source], source, order)
-
-    def _kept(self, known: _Source, source: str, reply: Any) -> None:
-        """What a client was told of an order is still so, or more of it is done."""
-        key = reply.id.replace("~", "/")
-        ended = known.rows[CLOSED.name].get(key)
-        order: Any = ended or known.books[_key(reply.market)].orders.get(key)
-        if order is None or (ended is None and reply.closed_us is not None) or order.placed_us != reply.placed_us:
-            raise Finding(f"lost: {source} acknowledged order {key}, {reply.status}")
-        for fill in reply.fills:
-            trade = known.rows[TRADES.name].get(fill.trade.replace("~", "/"))
-            if trade is None or trade.number != fill.number or key not in (trade.maker_order, trade.taker_order):
-                raise Finding(f"lost: {source} acknowledged trade {fill.number} of {reply.market}")
+                for table in WRITTEN:
+                    check_written(node, source, table, known.rows[table.name])
+                check_holds(node, source, known.keepers().keys())
+        for source, command, reply in answers:
+            check_answer(self._sources[source], command, reply)
 
 
-def told(reply: Any) -> list[OrderView]:
-    """The orders that an answer tells of."""
-    if isinstance(reply, OrderView):
-        return [reply]
-    if isinstance(reply, ReplacedView):
-        return [reply.order] if reply.replaced is None else [reply.order, reply.replaced]
-    if isinstance(reply, BatchView):
-        return [item.order for item in reply.items if item.order is not None]
-    return []
+_DESK: tuple[Table[Any], ...] = (REQUESTS, ENDED_REQUESTS, QUOTES, ENDED_QUOTES, SETTLEMENTS)
+_COUNTED: tuple[Table[Any], ...] = (ORDERS, CLOSED, ENDED_REQUESTS, ENDED_QUOTES, *WRITTEN)
 
 
-def _funded(where: str, known: _Source) -> None:
-    """B9: what is reserved is what open orders may still give, and nothing else is."""
-    orders = {key: (book, order) for book in known.books.values() for key, order in book.orders.items()}
-    reserved = known.money.reserved
-    for key in reserved.keys() ^ orders.keys():
-        raise Finding(f"holds: {where} leaves {key} " + ("open with no hold (B9)" if key in orders else "held (B9)"))
-    for key, (book, order) in orders.items():
-        row = reserved[key]
-        if (row.account, row.asset, row.amount) != (order.account, book.give(order.side), book.hold(order)):
-            raise Finding(f"holds: {where} leaves {row.amount} held for {key}, not {book.hold(order)} (B9)")
-
-
-def _pay(source: str, book: ShadowBook, event: Event, before: dict[str, Order], expected: Moved) -> None:
-    """Adds what the event's trades should move, each fee computed on all that its order gave so far."""
-    gave: dict[tuple[str, bool], int] = {}
-    for trade in sorted(event.trades.values(), key=lambda trade: trade.number):
-        buys = trade.side == "buy"
-        taker, maker = (trade.turnover, trade.quantity) if buys else (trade.quantity, trade.turnover)
-        taker_asset, maker_asset = book.give(trade.side), book.give("sell" if buys else "buy")
-        for key, payer, payee, asset, amount, fee, takes in (
-            (trade.taker_order, trade.taker, trade.maker, taker_asset, taker, trade.taker_fee, True),
-            (trade.maker_order, trade.maker, trade.taker, maker_asset, maker, trade.maker_fee, False),
-        ):
-            order = before.get(key)
-            if takes:
-                bps = order.taker_bps if order is not None else book.terms.taker_bps
-                start = gave.get((key, True), 0)
-            else:
-                bps = order.maker_bps if order is not None else book.terms.maker_bps
-                start = gave.get((key, False), 0 if order is None else order.given)
-            gave[key, takes] = start + amount
-            if fee != ceiling(start + amount, bps) - ceiling(start, bps):
-                raise Finding(f"paid: {event.where}, trade {trade.number} of {book.key}, takes a fee of {fee}")
-            for account, change in ((payer, -amount - fee), (payee, amount), (f"{source}/fees", fee)):
-                balance = f"{account}/{asset}"
-                expected[balance] = expected.get(balance, 0) + change
+def _compare(node: "SimulatedNode", key: str, size: int, shown: Any, wanted: Any) -> None:
+    if shown != wanted:
+        raise Finding(f"book: {node.source} shows {key} after {size} entries as {shown}, and not as {wanted}")
 
 
 def _shown(view: View, key: str, wanted: Shape) -> Shape:
@@ -245,16 +246,25 @@ def _shown(view: View, key: str, wanted: Shape) -> Shape:
     return found
 
 
+def _desk_shown(view: View, source: str) -> DeskShape:
+    """The node's requests and live quotes as their readers get them, best first."""
+    found: DeskShape = {}
+    for key, request in view[REQUESTS].all():
+        if key.startswith(f"{source}/"):
+            quotes = [(name, view[QUOTES].get(name)) for name in view[QUOTES].ordered("best", key)]
+            # An index may name a quote that is no more.
+            shown = [(name, 0, False) if row is None else (name, row.price, row.shown) for name, row in quotes]
+            found[key] = (request.state, tuple(shown))
+    return found
+
+
 def _market(key: str, order: Order | None, book: ShadowBook) -> str:
     if order is not None:
         return order.market
     return book.key if key in book.orders else ""
 
 
-def _key(market: str) -> str:
-    symbol, _, node = market.partition("@")
-    return f"{node}/{symbol}"
-
-
-def _size(item: tuple[int, Any]) -> int:
-    return item[0]
+def _as_of(shapes: Sequence[tuple[int, Any]], size: int) -> Any:
+    """``shapes``: (size of the journal, what there was from then on), rising. None before the first."""
+    index = bisect_right(shapes, size, key=lambda item: item[0])
+    return shapes[index - 1][1] if index else None

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from jilnode.simulation.exchange.money import Hold, Moved
 from jilnode.simulation.finding import Finding
 from services.dex.rows import BUY, SELL, Book, Closed, Market, Order, Trade
 
@@ -52,7 +53,39 @@ class ShadowBook:
     def give(self, side: str) -> str:
         return self.terms.quote if side == BUY else self.terms.base
 
-    def hold(self, order: Order) -> int:
+    def holds(self) -> dict[str, Hold]:
+        """B9: what is reserved for each open order."""
+        return {
+            key: Hold(order.account, self.give(order.side), self._hold(order)) for key, order in self.orders.items()
+        }
+
+    def pay(self, source: str, event: Event, expected: Moved) -> None:
+        """Adds what the event's trades should move, each fee computed on all that its order gave so far; before the
+        event is applied."""
+        gave: dict[tuple[str, bool], int] = {}
+        for trade in sorted(event.trades.values(), key=lambda trade: trade.number):
+            buys = trade.side == "buy"
+            taker, maker = (trade.turnover, trade.quantity) if buys else (trade.quantity, trade.turnover)
+            taker_asset, maker_asset = self.give(trade.side), self.give("sell" if buys else "buy")
+            for key, payer, payee, asset, amount, fee, takes in (
+                (trade.taker_order, trade.taker, trade.maker, taker_asset, taker, trade.taker_fee, True),
+                (trade.maker_order, trade.maker, trade.taker, maker_asset, maker, trade.maker_fee, False),
+            ):
+                order = self.orders.get(key)
+                if takes:
+                    bps = order.taker_bps if order is not None else self.terms.taker_bps
+                    start = gave.get((key, True), 0)
+                else:
+                    bps = order.maker_bps if order is not None else self.terms.maker_bps
+                    start = gave.get((key, False), 0 if order is None else order.given)
+                gave[key, takes] = start + amount
+                if fee != ceiling(start + amount, bps) - ceiling(start, bps):
+                    raise Finding(f"paid: {event.where}, trade {trade.number} of {self.key}, takes a fee of {fee}")
+                for account, change in ((payer, -amount - fee), (payee, amount), (f"{source}/fees", fee)):
+                    balance = f"{account}/{asset}"
+                    expected[balance] = expected.get(balance, 0) + change
+
+    def _hold(self, order: Order) -> int:
         """What an open order holds: what it may still give, with the fee on that. One that waits may be taken in one
         part and rest in another, each with its fee rounded up."""
         rest = notional(self.terms, order.price, order.remaining) if order.side == BUY else order.remaining

@@ -1,22 +1,31 @@
 """The money of every node, added up from the bytes of its entries alone."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import decode_row
 from jilnode.simulation.finding import Finding, SectionRows
 from services.wallet.rows import CLAIMS, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
 
-__all__ = ("Money", "Moved")
+__all__ = ("Hold", "Money", "Moved")
 
 Moved = dict[str, int]
 """``<account>/<asset>`` -> what the entry added to this node's share of it."""
 
 
+class Hold(NamedTuple):
+    """What is reserved of an account, for one order or quote."""
+
+    account: str
+    asset: str
+    amount: int
+
+
 class Money:
     """What one source has: its shares, and what it has reserved."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self.reserved: dict[str, Any] = {}
         """The reservations, by their keys."""
         self._shares: dict[str, Any] = {}
@@ -53,10 +62,19 @@ class Money:
             if amount:
                 raise Finding(f"conservation: {entry.source}/{entry.sequence} made {amount} of {asset}")
         for balance in touched:
-            share = self._shares.get(f"{balance}/{entry.source}")
+            share = self.share(balance)
             if (0 if share is None else share.held) != self._held.get(balance, 0):
                 raise Finding(f"holds: {entry.source}/{entry.sequence} holds of {balance} what nothing reserves")
         return moved
+
+    def share(self, balance: str) -> Any:
+        """This node's share row of ``<account>/<asset>``; None where there is none."""
+        return self._shares.get(f"{balance}/{self._source}")
+
+    def supply(self, key: str) -> int:
+        """All that there is of the asset ``<issuer>/<code>``."""
+        row = self._supply.get(key)
+        return 0 if row is None else int(row.issued - row.burned)
 
     def _share(self, key: str, doc: bytes | None) -> int:
         before, after = self._shares.get(key), None if doc is None else decode_row(doc, SHARES.row)

@@ -1,18 +1,21 @@
-"""The stage of the simulated exchange: assets, markets, accounts and money, built through the same faults as all else,
-and built again where a node lost them."""
+"""The stage of the simulated exchange: assets, markets, pools, accounts and money, built through the same faults as all
+else, and built again where a node lost them."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jilnode.simulation.clients import Errand
 from services.dex.intents import CreateMarket, SetGroup
-from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetRoaming
+from services.dex.pools.intents import CreatePool
+from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetRoaming, SetStatus
 
 if TYPE_CHECKING:
     from jilnode.simulation.world import World
 
-__all__ = ("OPERATOR", "Setting")
+__all__ = ("NEVER", "OPERATOR", "Market", "Pool", "Setting")
 
 OPERATOR = frozenset({"wallet:operate", "wallet:issue", "wallet:transfer", "dex:operate", "dex:trade"})
+TRADER = frozenset({"dex:trade"})
+NEVER = 1 << 62
 SCALE = 4
 ISSUERS_MAX = 3
 ACCOUNTS = 12
@@ -22,6 +25,9 @@ ROAMING = "1000000000"
 CALM = (1 << 40, 1 << 41, 1 << 42)
 NERVOUS = (30, 60, 5000)
 """Basis points at which a market becomes elevated, restricted, halted."""
+POOL_FEES_BPS = (30, 0, 100)
+PROVIDERS = 4
+"""Accounts that may take shares of pools to other nodes."""
 
 
 class Market(NamedTuple):
@@ -30,6 +36,13 @@ class Market(NamedTuple):
     base: str
     quote: str
     states_bps: tuple[int, int, int]
+
+
+class Pool(NamedTuple):
+    node: int
+    name: str
+    base: str
+    quote: str
 
 
 class _Piece(NamedTuple):
@@ -45,13 +58,15 @@ class _Made(NamedTuple):
 
 class Setting:
     """The first nodes issue two assets each and have the market of both; the second has one with an asset of the first
-    too. Accounts have their homes at these nodes, and at one without a market."""
+    too. Each has one pool: the second's is of that other market's pair. Accounts have their homes at these nodes, and
+    at one without a market."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self._made: dict[str, _Made] = {}
         self._waiting: dict[str, _Piece] | None = None
         """What is not made yet; None when that has to be found anew."""
+        self._frozen: list[int] = []
         self._sources = [node.source for node in world.nodes[: ISSUERS_MAX + 1]]
         issuers = self._sources[:ISSUERS_MAX]
         self.assets = {
@@ -63,6 +78,11 @@ class Setting:
         ]
         if len(issuers) > 1:
             self.markets.append(self._market(1, 0, 1, CALM))
+        # A node's first pool has this name, whoever was told that it is made.
+        pairs = {market.node: market for market in self.markets}
+        self.pools = [
+            Pool(node, f"dex.LP1@{issuers[node]}", market.base, market.quote) for node, market in pairs.items()
+        ]
 
     def _market(self, node: int, base: int, quote: int, states_bps: tuple[int, int, int]) -> Market:
         name = f"GOLD{base}-USDX{quote}@{self._sources[node]}"
@@ -83,8 +103,50 @@ class Setting:
     def accounts(self) -> list[int]:
         return [number for number in range(ACCOUNTS) if f"account {number}" in self._made]
 
+    def trader(self, node: int, *assets: str) -> int:
+        """An account, mostly one that was given money of the assets, and more often one that is at home at ``node``."""
+        randomness, accounts = self._world.random, self.accounts()
+        rich = [
+            account
+            for account in accounts
+            if all(f"money {account} {asset}" in self._made for asset in assets if asset in self.assets)
+        ]
+        near = [account for account in rich if self.home(account) == node]
+        if near and randomness.random() < 0.6:
+            return randomness.choice(near)
+        return randomness.choice(rich if rich and randomness.random() < 0.9 else accounts)
+
     def open_markets(self) -> list[Market]:
         return [market for market in self.markets if market.name in self._made]
+
+    def open_pools(self) -> list[Pool]:
+        return [pool for pool in self.pools if pool.name in self._made]
+
+    def now_us(self, node: int) -> int:
+        """As a client of that node reads it off its answers."""
+        found = self._world.nodes[node]
+        return found.engine.now_us() if found.writable else found.clock.wall_us()
+
+    def trade(self, node: int, account: int, command: Any) -> Errand:
+        """By the account's owner, at ``node``; now and then somebody asks the wrong one."""
+        if self._world.random.random() < 0.03:
+            node = self._world.random.randrange(len(self._world.nodes))
+        return Errand(node, command, self.subject(account), TRADER)
+
+    def operate(self, node: int, command: Any) -> Errand:
+        return Errand(node, command, "operator", OPERATOR)
+
+    def freeze(self, account: int) -> Errand:
+        """Not for long: see ``thaw``."""
+        self._frozen.append(account)
+        return self.operate(self.home(account), SetStatus(self.account(account), "frozen"))
+
+    def thaw(self) -> Errand | None:
+        """For an account that was frozen."""
+        if not self._frozen:
+            return None
+        account = self._frozen.pop()
+        return self.operate(self.home(account), SetStatus(self.account(account), "active"))
 
     def missing(self) -> Errand | None:
         """One of the pieces that can be made now, first of those that no other node must be heard for."""
@@ -111,7 +173,7 @@ class Setting:
         self._waiting = None
 
     def money(self, account: int, asset: str) -> Errand:
-        return Errand(self.assets[asset], Issue(asset, self.account(account), "5000"), "operator", OPERATOR)
+        return self.operate(self.assets[asset], Issue(asset, self.account(account), "5000"))
 
     def _pieces(self) -> dict[str, _Piece]:
         pieces: dict[str, _Piece] = {}
@@ -124,6 +186,9 @@ class Setting:
         for market in self.markets:
             command = CreateMarket(market.base, market.quote, "0.01", "0.01", "0", 10_000, 5, 10, market.states_bps)
             add(market.name, market.node, command, market.base, market.quote)
+        for pool in self.pools:
+            fee_bps = POOL_FEES_BPS[pool.node]
+            add(pool.name, pool.node, CreatePool(pool.base, pool.quote, fee_bps), pool.base, pool.quote)
         for number in range(ACCOUNTS):
             account, home, opened = self.account(number), self.home(number), f"account {number}"
             add(opened, home, CreateAccount(self.subject(number)))
@@ -131,6 +196,10 @@ class Setting:
                 add(f"money {number} {asset}", issuer, self.money(number, asset).command, opened, asset)
                 roaming = SetRoaming(account, asset, ROAMING, tuple(self._sources))
                 add(f"roaming {number} {asset}", home, roaming, opened, asset)
+            for pool in self.pools if number < PROVIDERS else ():
+                if pool.node != home:
+                    roaming = SetRoaming(account, pool.name, ROAMING, tuple(self._sources))
+                    add(f"roaming {number} {pool.name}", home, roaming, opened, pool.name)
         for number in (0, len(self._sources)):
             # Two owners who are one.
             add(f"group {number}", 0, SetGroup(self.account(number), "house"), f"account {number}")

@@ -1,12 +1,11 @@
-"""Who trades in the simulated fleet: makers and takers at their own and at other nodes, with every kind of order."""
+"""Who trades in books: makers and takers at their own and at other nodes, with every kind of order."""
 
 from typing import TYPE_CHECKING, Any
 
-from jilnode.kernel.errors import Rejected
-from jilnode.kernel.keys import Answer
 from jilnode.simulation.clients import Errand
-from jilnode.simulation.exchange.audit import CARELESS, told
-from jilnode.simulation.exchange.setting import OPERATOR, Market, Setting
+from jilnode.simulation.exchange.answers import told
+from jilnode.simulation.exchange.audit import CARELESS
+from jilnode.simulation.exchange.setting import Market, Setting
 from jilnode.simulation.world import START_US
 from services.dex.intents import (
     AmendOrder,
@@ -21,18 +20,15 @@ from services.dex.intents import (
     SetMarketStatus,
 )
 from services.dex.matching import PREVENTIONS
-from services.wallet.intents import SetStatus
 
 if TYPE_CHECKING:
-    from jilnode.simulation.world import SimulatedNode, World
+    from jilnode.simulation.world import World
 
-__all__ = ("TraderWork",)
+__all__ = ("Traders",)
 
-SCOPES = frozenset({"dex:trade"})
 MID = 10_000
 """The price about which all of them quote, in hundredths."""
 SPREAD = 40
-NEVER = 1 << 62
 REMEMBERED = 60
 """Orders that can still be cancelled, amended or replaced by who placed them."""
 
@@ -49,78 +45,61 @@ KINDS = (
 """(kind, time in force, how often)."""
 
 
-class TraderWork:
+class Traders:
     weight = 3
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", setting: Setting) -> None:
         self._world = world
         self._random = world.random
-        self._setting = Setting(world)
+        self._setting = setting
         self._open: list[tuple[Market, str, int]] = []
         """(market, order, account) as they were told."""
         self._halted: list[Market] = []
-        self._frozen: list[int] = []
         self._count = 0
 
     # What they want
 
     def errand(self) -> Errand:
         setting, randomness = self._setting, self._random
-        missing = setting.missing()
-        markets, accounts = setting.open_markets(), setting.accounts()
-        if missing is not None and (not markets or not accounts or randomness.random() < 0.3):
-            return missing
-        if (self._halted or self._frozen) and randomness.random() < 0.1:
-            return self._relief()
-        market = randomness.choice(markets)
-        near = [account for account in accounts if setting.home(account) == market.node]
-        account = randomness.choice(near if near and randomness.random() < 0.7 else accounts)
+        relief = self._relief() if randomness.random() < 0.2 else None
+        if relief is not None:
+            return relief
+        market = randomness.choice(setting.open_markets())
+        account = setting.trader(market.node, market.base, market.quote)
         what = randomness.random()
         if what < 0.05:
             return self._operator(market, account)
         if what < 0.25 and self._open:
             return self._change()
         if what < 0.31:
-            return self._trade(market, account, self._quotes(market, account))
+            return setting.trade(market.node, account, self._quotes(market, account))
         if what < 0.37:
             orders = [self._order(market, account) for _ in range(randomness.randint(2, 6))]
-            return self._trade(market, account, PlaceOrders(tuple(orders)))
+            return setting.trade(market.node, account, PlaceOrders(tuple(orders)))
         if what < 0.39:
             where = randomness.choice(("", market.name))
-            return self._trade(market, account, CancelAll(setting.account(account), where))
-        return self._trade(market, account, self._order(market, account))
-
-    def _trade(self, market: Market, account: int, command: Any) -> Errand:
-        """At the market's node; now and then somebody asks the wrong one."""
-        node = market.node
-        if self._random.random() < 0.03:
-            node = self._random.randrange(len(self._world.nodes))
-        return Errand(node, command, self._setting.subject(account), SCOPES)
+            return setting.trade(market.node, account, CancelAll(setting.account(account), where))
+        return setting.trade(market.node, account, self._order(market, account))
 
     def _operator(self, market: Market, account: int) -> Errand:
         """Freezes and halts, which do not last; fees that change while orders are open; money."""
         setting, randomness = self._setting, self._random
         what = randomness.random()
         if what < 0.3:
-            self._frozen.append(account)
-            return self._operate(setting.home(account), SetStatus(setting.account(account), "frozen"))
+            return setting.freeze(account)
         if what < 0.5:
             self._halted.append(market)
-            return self._operate(market.node, SetMarketStatus(market.name, "news"))
+            return setting.operate(market.node, SetMarketStatus(market.name, "news"))
         if what < 0.8:
             bps = randomness.randrange(0, 40)
-            return self._operate(market.node, SetMarket(market.name, "0", 10_000, bps // 2, bps, market.states_bps))
+            return setting.operate(market.node, SetMarket(market.name, "0", 10_000, bps // 2, bps, market.states_bps))
         return setting.money(account, randomness.choice((market.base, market.quote)))
 
-    def _relief(self) -> Errand:
+    def _relief(self) -> Errand | None:
         if self._halted:
             market = self._halted.pop()
-            return self._operate(market.node, SetMarketStatus(market.name))
-        account = self._frozen.pop()
-        return self._operate(self._setting.home(account), SetStatus(self._setting.account(account), "active"))
-
-    def _operate(self, node: int, command: Any) -> Errand:
-        return Errand(node, command, "operator", OPERATOR)
+            return self._setting.operate(market.node, SetMarketStatus(market.name))
+        return self._setting.thaw()
 
     def _change(self) -> Errand:
         """One of their own orders is cancelled, lowered or replaced; it may be gone."""
@@ -134,7 +113,7 @@ class TraderWork:
         else:
             mode = randomness.choice(("stop_on_failure", "allow_failure"))
             command = ReplaceOrder(order, self._order(market, account), mode)
-        return self._trade(market, account, command)
+        return self._setting.trade(market.node, account, command)
 
     def _order(self, market: Market, account: int) -> PlaceOrder:
         randomness = self._random
@@ -173,23 +152,14 @@ class TraderWork:
 
     # What they hear
 
-    def answered(self, errand: Errand, answer: Answer) -> None:
+    def heard(self, errand: Errand, reply: Any) -> None:
         setting = self._setting
-        setting.built(errand, answer.sequence, answer.reply)
         markets = {market.name: market for market in setting.markets}
         accounts = {setting.account(account): account for account in setting.accounts()}
-        for order in told(answer.reply):
+        for order in told(reply):
             if order.status in ("open", "waiting") and order.account in accounts:
                 mine = (markets[order.market], order.id, accounts[order.account])
                 self._open = [*self._open[-REMEMBERED:], mine]
-
-    def refused(self, errand: Errand, rejected: Rejected) -> None:
-        if rejected.code in ("asset_exists", "market_exists"):
-            # Nobody was told of it. When, nobody knows, so any loss may be its.
-            self._setting.built(errand, NEVER, None)
-
-    def restored(self, node: "SimulatedNode", first_lost: int) -> None:
-        self._setting.restored(self._world.nodes.index(node), first_lost)
 
 
 def _price(hundredths: int) -> str:
