@@ -1,5 +1,5 @@
-"""Broken rules of the exchange. Its own invariants are switched off while one is broken: what is found, the
-simulation's books and sums have found."""
+"""Broken rules of books, and how any rule of the exchange is broken: with its own invariants switched off, so that what
+is found, the simulation's books and sums have found."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,9 +16,10 @@ from services.dex.matching import match
 from services.dex.rows import ORDERS
 from services.wallet.ledger import Ledger
 
-__all__ = ("EXCHANGE_MUTANTS",)
+__all__ = ("BOOK_MUTANTS", "Mutants", "broken_each")
 
 Patches = Callable[[], list[AbstractContextManager[Any]]]
+Mutants = dict[str, Callable[[], AbstractContextManager[None]]]
 
 
 def takers_price() -> list[AbstractContextManager[Any]]:
@@ -143,12 +144,17 @@ def stale_replicas() -> list[AbstractContextManager[Any]]:
     return [patch.object(TableCache, "set", stale)]
 
 
+def broken_each(patches: dict[str, Patches]) -> Mutants:
+    """The name of a rule -> what breaks it for as long as it is entered."""
+    return {name: lambda found=found: _broken(found) for name, found in patches.items()}  # type: ignore[misc]
+
+
 @contextmanager
 def _broken(patches: Patches) -> Iterator[None]:
     checks = Registry.checks
 
     def without(self: Registry, schema: Any, tables: Any) -> Any:
-        return tuple(item for item in checks(self, schema, tables) if not item.name.startswith("dex_"))
+        return tuple(item for item in checks(self, schema, tables) if not item.name.startswith(("dex_", "rfq_")))
 
     with ExitStack() as stack:
         for item in (patch.object(Registry, "checks", without), *patches()):
@@ -156,9 +162,8 @@ def _broken(patches: Patches) -> Iterator[None]:
         yield
 
 
-EXCHANGE_MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    name: lambda patches=patches: _broken(patches)  # type: ignore[misc]
-    for name, patches in {
+BOOK_MUTANTS: Mutants = broken_each(
+    {
         "maker's price": takers_price,
         "remainder of a hold": remainder_kept,
         "time priority": last_come_first_served,
@@ -172,5 +177,5 @@ EXCHANGE_MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         "freeze": frozen_pays,
         "place of a lowered order": lowered_to_the_end,
         "book of a replica": stale_replicas,
-    }.items()
-}
+    }
+)
