@@ -4,6 +4,7 @@ else, and built again where a node lost them."""
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jilnode.simulation.clients import Errand
+from jilnode.simulation.exchange.stops import Stops
 from services.dex.intents import CreateMarket, SetGroup
 from services.dex.pools.intents import CreatePool
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetRoaming, SetStatus
@@ -66,7 +67,7 @@ class Setting:
         self._made: dict[str, _Made] = {}
         self._waiting: dict[str, _Piece] | None = None
         """What is not made yet; None when that has to be found anew."""
-        self._frozen: list[int] = []
+        self.stops = Stops(OPERATOR)
         self._sources = [node.source for node in world.nodes[: ISSUERS_MAX + 1]]
         issuers = self._sources[:ISSUERS_MAX]
         self.assets = {
@@ -137,16 +138,8 @@ class Setting:
         return Errand(node, command, "operator", OPERATOR)
 
     def freeze(self, account: int) -> Errand:
-        """Not for long: see ``thaw``."""
-        self._frozen.append(account)
-        return self.operate(self.home(account), SetStatus(self.account(account), "frozen"))
-
-    def thaw(self) -> Errand | None:
-        """For an account that was frozen."""
-        if not self._frozen:
-            return None
-        account = self._frozen.pop()
-        return self.operate(self.home(account), SetStatus(self.account(account), "active"))
+        name = self.account(account)
+        return self.stops.stop(self.home(account), SetStatus(name, "frozen"), SetStatus(name, "active"))
 
     def missing(self) -> Errand | None:
         """One of the pieces that can be made now, first of those that no other node must be heard for."""

@@ -28,19 +28,14 @@ class Swappers:
         """Pools into which somebody has put something."""
         self._parts: list[tuple[str, int, int]] = []
         """(pool, account, shares) that somebody was given."""
-        self._halted: list[Pool] = []
 
     def errand(self) -> Errand:
         setting, randomness = self._setting, self._random
         pool = randomness.choice(setting.open_pools())
         account = setting.trader(pool.node, pool.base, pool.quote)
         what = randomness.random()
-        if self._halted and what < 0.2:
-            resumed = self._halted.pop()
-            return setting.operate(resumed.node, SetPoolStatus(resumed.name))
         if what < 0.02:
-            self._halted.append(pool)
-            return setting.operate(pool.node, SetPoolStatus(pool.name, "news"))
+            return setting.stops.stop(pool.node, SetPoolStatus(pool.name, "news"), SetPoolStatus(pool.name))
         if what < 0.25 or pool.name not in self._filled:
             return self._add(pool, account)
         parts = [part for part in self._parts if part[0] == pool.name]

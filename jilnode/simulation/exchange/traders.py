@@ -54,16 +54,12 @@ class Traders:
         self._setting = setting
         self._open: list[tuple[Market, str, int]] = []
         """(market, order, account) as they were told."""
-        self._halted: list[Market] = []
         self._count = 0
 
     # What they want
 
     def errand(self) -> Errand:
         setting, randomness = self._setting, self._random
-        relief = self._relief() if randomness.random() < 0.2 else None
-        if relief is not None:
-            return relief
         market = randomness.choice(setting.open_markets())
         account = setting.trader(market.node, market.base, market.quote)
         what = randomness.random()
@@ -88,18 +84,12 @@ class Traders:
         if what < 0.3:
             return setting.freeze(account)
         if what < 0.5:
-            self._halted.append(market)
-            return setting.operate(market.node, SetMarketStatus(market.name, "news"))
+            halt, resume = SetMarketStatus(market.name, "news"), SetMarketStatus(market.name)
+            return setting.stops.stop(market.node, halt, resume)
         if what < 0.8:
             bps = randomness.randrange(0, 40)
             return setting.operate(market.node, SetMarket(market.name, "0", 10_000, bps // 2, bps, market.states_bps))
         return setting.money(account, randomness.choice((market.base, market.quote)))
-
-    def _relief(self) -> Errand | None:
-        if self._halted:
-            market = self._halted.pop()
-            return self._setting.operate(market.node, SetMarketStatus(market.name))
-        return self._setting.thaw()
 
     def _change(self) -> Errand:
         """One of their own orders is cancelled, lowered or replaced; it may be gone."""

@@ -44,11 +44,15 @@ class ExchangeWork:
             missing = setting.missing()
             if missing is not None:
                 return missing
+        relief = setting.stops.relief(randomness) if randomness.random() < 0.1 else None
+        if relief is not None:
+            return relief
         (trade,) = randomness.choices(self._trades, self._weights)
         return trade.errand()
 
     def answered(self, errand: Errand, answer: Answer) -> None:
-        self._setting.built(errand, answer.sequence, answer.reply)
+        if not self._setting.stops.heard(errand, again=answer.replayed):
+            self._setting.built(errand, answer.sequence, answer.reply)
         for trade in self._trades:
             trade.heard(errand, answer.reply)
 
@@ -56,6 +60,8 @@ class ExchangeWork:
         if rejected.code in MADE_ALREADY:
             # Nobody was told of it. When, nobody knows, so any loss may be its.
             self._setting.built(errand, NEVER, None)
+        if rejected.final:
+            self._setting.stops.heard(errand, again=False)
 
     def restored(self, node: "SimulatedNode", first_lost: int) -> None:
         self._setting.restored(self._world.nodes.index(node), first_lost)
