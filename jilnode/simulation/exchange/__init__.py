@@ -1,1 +1,1 @@
-"""Markets in the simulated fleet: who trades, and what must hold of every book, on every node."""
+"""The exchange in the simulated fleet: who uses it, and what must hold of every book, desk and pool, on every node."""
