@@ -102,7 +102,7 @@ def last_look() -> list[AbstractContextManager[Any]]:
 
     def dearer(*fields: Any) -> Settlement:
         settlement = Settlement(*fields)
-        return msgspec.structs.replace(settlement, price=settlement.price + 1)
+        return msgspec.structs.replace(settlement, price=settlement.price * 2)
 
     return [patch.object(acceptances, "Settlement", dearer)]
 
