@@ -300,14 +300,16 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
     source = header.source_id
     _check_causes(engine, item)
     changes: dict[str, list[RowChange]] = {}
+    unknown = ""
     for section, name, key, doc in item.rows:
         table = engine.registry.tables.get(name)
         if table is None:
             if name.partition(".")[0] in engine.registry.versions:
                 raise Breach("bad_row", f"there is no table {name}")
+            unknown = name
             continue
-        if table.module not in header.schema:
-            raise Breach("bad_header", f"the schema does not name module {table.module}")
+        if not engine.registry.judges[name] <= header.schema.keys():
+            raise Breach("bad_header", f"the schema does not name every module that judges {name}")
         if table.local or table.section != section:
             raise Breach("foreign_row", f"{name} does not travel in section {section}")
         if table in ONE_PER_SOURCE and key != source:
@@ -325,9 +327,21 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
     invariants = engine.registry.checks(header.schema, tuple(changes))
     if invariants:
         causes = engine.recorder.cause_rows(header.cause or ())
-        change = Change(source, header.type, header.actor or "", item.time_us, changes, causes, header.evidence)
+        change = Change(
+            source,
+            header.type,
+            header.actor or "",
+            item.time_us,
+            changes,
+            causes,
+            engine.registry.kinds,
+            header.evidence,
+        )
         for invariant in invariants:
             problem = invariant.check(change)
+            if problem is not None and unknown:
+                # What explains it may be a row of a module that is not installed here.
+                raise Parked("module_unknown", f"{problem}, as far as can be told without knowing {unknown}")
             if problem is not None:
                 raise Breach(f"invariant.{invariant.name}", problem)
     state.time_us = item.time_us

@@ -23,7 +23,7 @@ RowChange = tuple[str, Any, Any]
 class Change:
     """One event as an invariant sees it."""
 
-    __slots__ = ("_causes", "_rows", "actor", "evidence", "source", "time_us", "type")
+    __slots__ = ("_causes", "_kinds", "_rows", "actor", "evidence", "source", "time_us", "type")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Change:
         time_us: int,
         rows: Mapping[str, Sequence[RowChange]],
         causes: Mapping[str, Mapping[str, tuple[str, Any]]],
+        kinds: Mapping[type, Sequence[str]],
         evidence: object = None,
     ) -> None:
         self.source = source
@@ -42,21 +43,28 @@ class Change:
         self.evidence = evidence
         self._rows = rows
         self._causes = causes
+        self._kinds = kinds
 
     def rows(self, table: Table[Any]) -> Sequence[RowChange]:
         return self._rows.get(table.name, ())
+
+    def rows_of(self, kind: type[R]) -> list[RowChange]:
+        """Of every table whose rows are of this type, whichever module it is of. Some invariant names the type as its
+        ``kind``."""
+        rows = self._rows
+        return [change for name in self._kinds[kind] if name in rows for change in rows[name]]
 
     def touches(self, names: Set[str]) -> bool:
         """Whether a row of one of the tables of these names changes."""
         return not self._rows.keys().isdisjoint(names)
 
+    def touches_kind(self, kind: type[Owned]) -> bool:
+        """Whether a row of this type changes, in whichever module's table."""
+        return not self._rows.keys().isdisjoint(self._kinds[kind])
+
     def touches_module(self, name: str) -> bool:
         """Whether a row of one of the module's tables changes, so that the module's own invariants judge the event."""
         return any(table.startswith(f"{name}.") for table in self._rows)
-
-    def keys(self, name: str) -> Set[str]:
-        """Keys of the rows of the table of that name that change, whichever module it is of."""
-        return {change[0] for change in self._rows.get(name, ())}
 
     def cause(self, table: Table[R], key: str) -> tuple[str, R] | None:
         """``(owner, row)`` as an entry that this event names as its cause wrote it; None when no cause wrote that
@@ -68,9 +76,11 @@ class Change:
 class Invariant:
     """``check`` returns None when all is well, else what is wrong. ``versions`` are the module versions it holds for:
     old ones stay in the code, so that a rolling upgrade never makes honest nodes accuse each other. Where ``tables``
-    are given, only events that change a row of one of them are judged."""
+    are given, only events that change a row of one of them are judged, or a row of a type derived from ``kind``, in
+    whichever module's table."""
 
     name: str
     versions: range
     check: Callable[[Change], str | None]
     tables: tuple[Table[Any], ...] = ()
+    kind: type[Owned] | None = None

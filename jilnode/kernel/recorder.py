@@ -131,7 +131,9 @@ class Recorder:
             tables = tuple(changes)
             schema = self._registry.schema_of_tables(tables)
             causes = tuple([self._cause(*cause) for cause in self._state.causes])
-            change = Change(self._source, event, submission.actor, time_us, changes, self.cause_rows(causes))
+            change = Change(
+                self._source, event, submission.actor, time_us, changes, self.cause_rows(causes), self._registry.kinds
+            )
             for invariant in self._registry.checks(schema, tables):
                 problem = invariant.check(change)
                 if problem is not None:

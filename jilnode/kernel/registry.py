@@ -61,12 +61,25 @@ class Registry:
                     raise ValueError(f"event {command.event} is not of module {module.name}")
                 self.commands[command.type] = command
                 self.events[command.event] = command
+        self.kinds: dict[type, tuple[str, ...]] = {}
+        """type -> names of the tables whose rows are of it, for each type that an invariant judges."""
+        self.judges: dict[str, frozenset[str]] = {
+            name: frozenset((table.module,)) for name, table in self.tables.items()
+        }
+        """table -> the modules that judge its rows: its own, and those that judge a type of which they are."""
+        for name, invariants in self.invariants.items():
+            for kind in {invariant.kind for invariant in invariants if invariant.kind is not None}:
+                self.kinds[kind] = tuple(
+                    sorted(table.name for table in self.tables.values() if issubclass(table.row, kind))
+                )
+                for table_name in self.kinds[kind]:
+                    self.judges[table_name] |= {name}
         self._schemas: dict[frozenset[str], dict[str, int]] = {}
         self._schemas_of_tables: dict[tuple[str, ...], dict[str, int]] = {}
         self._checks = lru_cache(maxsize=_KINDS_MAX)(self._invariants_of)
 
     def schema(self, modules: frozenset[str]) -> dict[str, int]:
-        """module -> version, for an entry that touches these modules' tables."""
+        """module -> version, for an entry that these modules judge."""
         found = self._schemas.get(modules)
         if found is None:
             found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
@@ -77,7 +90,7 @@ class Registry:
         found = self._schemas_of_tables.get(tables)
         if found is None:
             found = self._schemas_of_tables[tables] = self.schema(
-                frozenset(self.tables[name].module for name in tables)
+                frozenset().union(*[self.judges[name] for name in tables])
             )
         return found
 
@@ -91,6 +104,11 @@ class Registry:
             invariant
             for name, version in schema
             for invariant in self.invariants.get(name, ())
-            if version in invariant.versions
-            and (not invariant.tables or any(table.name in changed for table in invariant.tables))
+            if version in invariant.versions and not changed.isdisjoint(self._judged_by(invariant, changed))
         )
+
+    def _judged_by(self, invariant: Invariant, changed: set[str]) -> set[str]:
+        if not invariant.tables and invariant.kind is None:
+            return changed
+        kind = () if invariant.kind is None else self.kinds[invariant.kind]
+        return {*[table.name for table in invariant.tables], *kind}

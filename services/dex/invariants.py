@@ -13,7 +13,7 @@ from typing import Any
 
 from jilnode.module import Change, Invariant, RowChange
 from services.dex.matching import MAKERS_MAX
-from services.dex.prices import PRICE_SCALE_MAX, fee_on, worth
+from services.dex.prices import PRICE_SCALE_MAX, fee_on, rest_cost, wait_cost, worth
 from services.dex.rows import (
     BOOKS,
     BUY,
@@ -31,7 +31,7 @@ from services.dex.rows import (
     Trade,
 )
 from services.wallet.invariants import SCALE_MAX
-from services.wallet.rows import RESERVATIONS, TRANSFERS
+from services.wallet.rows import TRANSFERS
 
 __all__ = ("INVARIANTS",)
 
@@ -245,28 +245,20 @@ def _legs(trade: Trade, book: Book) -> list[Leg]:
 
 
 def _funded(change: Change) -> str | None:
-    """B9: an order holds money while it is open, of the asset that its side gives, at least what it may still give, and
-    no longer."""
+    """B9: an order holds money while it is open, of the asset that its side gives: what it may still give, with the fee
+    on it, to the unit. That it is set aside, and no longer than the order is there, the wallet judges."""
     books = {key: after for key, _, after in change.rows(BOOKS)}
-    held = {key: (before, after) for key, before, after in change.rows(RESERVATIONS)}
-    for key, before, after in change.rows(ORDERS):
-        reservation = held.get(key)
-        if before is None:
-            if reservation is None or reservation[1] is None or reservation[1].account != after.account:
-                return f"order {key} is not funded"
-        elif after is None:
-            if reservation is None or reservation[1] is not None:
-                return f"order {key} has ended and holds money"
-        elif before.remaining != after.remaining and reservation is None:
-            return f"order {key} holds what it held when it was larger"
-        if after is not None and reservation is not None:
-            row, book = reservation[1], books.get(after.market)
-            if row is None or book is None:
-                return f"order {key} is not funded"
-            buys = after.side == BUY
-            least = worth(book.scales, after.price, after.remaining) if buys else after.remaining
-            if row.amount < least or row.asset != book.assets[buys]:
-                return f"order {key} holds less than it may still give"
+    for key, _, after in change.rows(ORDERS):
+        if after is None:
+            continue
+        book = books.get(after.market)
+        if book is None:
+            return f"the book of order {key} does not know"
+        buys = after.side == BUY
+        rest = worth(book.scales, after.price, after.remaining) if buys else after.remaining
+        hold = wait_cost(after, rest) if after.stop else rest_cost(after, rest)
+        if (after.reserved.asset, after.reserved.amount) != (book.assets[buys], hold):
+            return f"order {key} holds something else than it may still give"
     return None
 
 

@@ -2,7 +2,7 @@
 
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
-from services.dex.rows import BUY, Market
+from services.dex.rows import BUY, Market, Order
 from services.wallet.amounts import BASIS_POINTS, parse_amount
 
 __all__ = (
@@ -13,7 +13,9 @@ __all__ = (
     "is_exact",
     "notional",
     "parse_price",
+    "rest_cost",
     "saturated",
+    "wait_cost",
     "worth",
 )
 
@@ -49,6 +51,17 @@ def fee_on(amount: int, bps: int) -> int:
     """The ceiling: who gives pays the rounding. Of an order filled in parts, each part pays the difference that it
     makes to the fee on all so far, so the parts cost what the whole costs."""
     return -(-amount * bps // BASIS_POINTS)
+
+
+def rest_cost(order: Order, rest: int) -> int:
+    """What an order in the book holds that may still give ``rest``: that, and the fee that it would add."""
+    return rest + fee_on(order.given + rest, order.maker_bps) - fee_on(order.given, order.maker_bps)
+
+
+def wait_cost(order: Order, most: int) -> int:
+    """What an order that waits for its stop holds: enough for whatever becomes of it, at the fees with which it came.
+    Taken in one part and resting in another, its two fees are rounded apart."""
+    return most + fee_on(most, max(order.taker_bps, order.maker_bps)) + 1
 
 
 def parse_price(market: Market, text: str, field: str = "/price") -> int:

@@ -15,6 +15,7 @@ from jilnode.module import (
     Table,
 )
 from services.dex.intents import ExpireOrder, ReviewMarket, SweepOrders
+from services.wallet.rows import Holding
 
 __all__ = (
     "BATCHES",
@@ -93,8 +94,8 @@ class Book(Owned, frozen=True):
     """(base, quote), so that a replica can tell from an event alone what orders hold and trades pay."""
 
 
-class Order(Owned, frozen=True):
-    """An open order: what is left of it, ``remaining``, is funded by the reservation under its key. quantity =
+class Order(Holding, frozen=True):
+    """An open order: what is left of it, ``remaining``, is funded by what is ``reserved`` of its account. quantity =
     filled + cancelled + prevented + remaining. ``price`` is the limit, of a stop order without one the price that
     protects it. ``stop`` is the price that wakes it, 0 once it is in the book. ``priority`` is its place among
     orders of one price: the book's sequence when it came. ``turnover`` is the quote that its fills moved; ``given``
@@ -102,7 +103,6 @@ class Order(Owned, frozen=True):
     order takes when it wakes."""
 
     market: str
-    account: str
     side: str
     price: int
     quantity: int

@@ -6,7 +6,6 @@ transit or a supply change that says so; nothing is below zero; what arrives was
 or claim what was not sent to it.
 """
 
-from collections.abc import Set
 from typing import Any
 
 from jilnode.module import Change, Invariant
@@ -17,12 +16,12 @@ from services.wallet.rows import (
     PENDING,
     RECEIPTS,
     REQUESTS,
-    RESERVATIONS,
     RETURNS,
     SHARES,
     SUPPLY,
     TRANSFERS,
     TRANSITS,
+    Holding,
     Pending,
     Transfer,
     hold_key,
@@ -34,7 +33,6 @@ __all__ = ("INVARIANTS", "SCALE_MAX")
 
 SCALE_MAX = 9
 _RESOLVES = frozenset([PENDING.name])
-_HOLDS = frozenset([PENDING.name, RESERVATIONS.name])
 _BINDS = frozenset([HOLDS.name, CLAIMS.name])
 _WAYS = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
 """What is under way gains from shares, and gives back to them."""
@@ -48,7 +46,8 @@ def _explained(change: Change) -> str | None:
     supply: dict[str, int] = {}
     source = change.source
     # Events without such rows, which most are, are not asked the questions of _reserved and _bound.
-    holds, binds = change.touches(_HOLDS), change.touches(_BINDS)
+    holds = change.touches(_RESOLVES) or change.touches_kind(Holding)
+    binds = change.touches(_BINDS)
     for key, before, after in change.rows(SHARES):
         if after is None:
             return f"share {key} is deleted"
@@ -170,26 +169,26 @@ def _reserved(change: Change) -> str | None:
         held[share] = held.get(share, 0) + (reserved if before is not None else -reserved)
     if posts:
         return f"{next(iter(posts))} is posted but not resolved"
-    kept: dict[str, Set[str]] = {}
-    for key, before, after in change.rows(RESERVATIONS):
-        keeper = (after or before).keeper
-        if keeper not in kept:
-            kept[keeper] = change.keys(keeper)
-        if key not in kept[keeper]:
-            return f"reservation {key} changes without what it is for"
-        if after is not None and (after.amount <= 0 or after.paid < (0 if before is None else before.paid)):
-            return f"reservation {key} holds nothing, or takes back what it paid"
-        if before is not None and after is not None:
-            was, now = (before.account, before.asset, before.keeper), (after.account, after.asset, after.keeper)
-            if was != now:
-                return f"reservation {key} is of another balance, or for something else"
+    for key, before, after in change.rows_of(Holding):
+        problem = None if after is None else _held(before, after)
+        if problem is not None:
+            return f"{key} {problem}"
         for row, sign in ((before, 1), (after, -1)):
-            if row is not None:
-                share = f"{row.account}/{row.asset}/{change.source}"
-                held[share] = held.get(share, 0) + sign * row.amount
+            if row is not None and row.reserved.amount:
+                share = f"{row.account}/{row.reserved.asset}/{change.source}"
+                held[share] = held.get(share, 0) + sign * row.reserved.amount
     for key, amount in held.items():
         if amount:
             return f"share {key} holds {amount} more than is reserved"
+    return None
+
+
+def _held(before: Holding | None, after: Holding) -> str | None:
+    now = after.reserved
+    if now.amount < 0 or now.paid < (0 if before is None else before.reserved.paid):
+        return "holds less than nothing, or takes back what it paid"
+    if before is not None and (before.account, before.reserved.asset) != (after.account, now.asset):
+        return "holds of another balance than it did"
     return None
 
 
@@ -284,7 +283,7 @@ def _bound(change: Change) -> str | None:
 
 INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained),
-    Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING, RESERVATIONS)),
+    Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,), Holding),
     Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
     Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),
     Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS,)),

@@ -34,7 +34,6 @@ __all__ = (
     "PENDING",
     "RECEIPTS",
     "REQUESTS",
-    "RESERVATIONS",
     "RETURNS",
     "ROAMING",
     "SHARES",
@@ -45,6 +44,8 @@ __all__ = (
     "USAGE",
     "VISITS",
     "Counted",
+    "Holding",
+    "Reserved",
     "hold_key",
     "home_of",
     "share_key",
@@ -79,8 +80,9 @@ class Handle(Owned, frozen=True):
 
 
 class Share(Owned, frozen=True):
-    """What one node holds of a balance: ``available`` to spend here, ``held`` for open pending transfers, ``bound`` for
-    waiting commands (its holds). Away from home what is available goes home at ``drift_us``."""
+    """What one node holds of a balance: ``available`` to spend here, ``held`` for open pending transfers and for what
+    other modules have (``Holding``), ``bound`` for waiting commands (its holds). Away from home what is available goes
+    home at ``drift_us``."""
 
     account: str
     asset: str
@@ -167,17 +169,22 @@ class Pending(Owned, frozen=True):
     counted: Counted | None = None
 
 
-class Reservation(Owned, frozen=True):
-    """Money set aside in its share's ``held`` for what another module keeps under the same key in its table ``keeper``:
-    an order, a quote. It changes with that row and not without it, so that module's rules judge it too. Of it ``paid``
-    went out already. It ends when nothing is left. ``counted`` is None where no limit counts."""
+class Reserved(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Money set aside, in the ``held`` of this node's share of it. Of what was set aside ``paid`` went out already.
+    ``counted`` is None where no limit counts."""
 
-    account: str
     asset: str
     amount: int
-    keeper: str
     paid: int = 0
     counted: Counted | None = None
+
+
+class Holding(Owned, frozen=True):
+    """What a row of another module is, for which money of ``account`` is set aside: an order, a quote. By this the
+    wallet judges it, whatever else it is."""
+
+    account: str
+    reserved: Reserved
 
 
 class Batch(Owned, frozen=True):
@@ -315,7 +322,6 @@ PENDING = Table(
     searchable=("debit", "credit", "until_us"),
     indexes=(DeadlineIndex("expiry", "until_us", lambda key, row: ExpirePending(key)),),
 )
-RESERVATIONS = Table("wallet.reservation", Reservation, CreatedBy())
 BATCHES = Table("wallet.batch", Batch, CreatedBy(), write_once=True)
 FEES = Table("wallet.fee", Fee, CreatedBy(), resident=True)
 LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS, _nobody))
@@ -358,7 +364,6 @@ TABLES = (
     TRANSFERS,
     MEMOS,
     PENDING,
-    RESERVATIONS,
     BATCHES,
     FEES,
     LIMITS,

@@ -12,8 +12,8 @@ from services.wallet.module import MODULE as WALLET
 
 MODULES = (WALLET, DEX)
 FOUND_AS = {
-    "hold of an expired quote": "holds:",
-    "holds of an ended request": "holds:",
+    "hold of an expired quote": "alarm",
+    "holds of an ended request": "alarm",
     "both legs": "paid:",
     "quotes of an ended request": "desk:",
     "seal": "desk:",
@@ -38,7 +38,8 @@ FOUND_AS = {
     "mean price": "pool:",
     "pool of a replica": "book:",
 }
-"""What finds each broken rule of the desk and of pools, and not something else that breaks with it."""
+"""What finds each broken rule of the desk and of pools, and not something else that breaks with it; an alarm is of the
+wallet's own rules, which are never off."""
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -13,6 +13,7 @@ from services.dex.rfq import terms
 from services.dex.rfq.commands import acceptances, ending, quotes, requests
 from services.dex.rfq.rows import QUOTES, Quote, Settlement
 from services.wallet.ledger import Ledger
+from services.wallet.rows import Reserved
 
 __all__ = ("DESK_MUTANTS",)
 
@@ -20,16 +21,16 @@ __all__ = ("DESK_MUTANTS",)
 class _Miser(Ledger):
     """Gives nothing back."""
 
-    def keep(self, key: str, amount: int) -> None:
-        """It stays reserved."""
+    def keep(self, account: str, reserved: Reserved, amount: int) -> Reserved:
+        return reserved
 
 
 def hold_kept_at_expiry() -> list[AbstractContextManager[Any]]:
     """What a quote holds does not go back when its time is over."""
 
-    def end(state: Any, context: Any, ledger: Any, key: str, quote: Quote, reason: str) -> None:
+    def end(state: Any, context: Any, ledger: Any, key: str, quote: Quote, left: Reserved, reason: str) -> None:
         keeper = _Miser(state, context) if reason == "expired" else ledger
-        ending.end_quote(state, context, keeper, key, quote, reason)
+        ending.end_quote(state, context, keeper, key, quote, left, reason)
 
     return [patch.object(quotes, "end_quote", end)]
 
@@ -47,8 +48,8 @@ def one_leg() -> list[AbstractContextManager[Any]]:
     """The taker pays, and the maker keeps what the quote held."""
 
     class OneSided(Ledger):
-        def pay_reserved(self, *arguments: Any) -> None:
-            """Nothing is paid."""
+        def pay_reserved(self, account: str, reserved: Reserved, *others: Any) -> Reserved:
+            return reserved
 
     return [patch.object(acceptances, "Ledger", OneSided)]
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from jilnode.kernel.entry import decode_section
 from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
+from jilnode.simulation.exchange.money import HOLDING, hold_of
 from jilnode.simulation.finding import Finding
 from services.dex.pools.rows import POOLS
-from services.wallet.rows import CLAIMS, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
+from services.wallet.rows import CLAIMS, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
 
 if TYPE_CHECKING:
     from jilnode.simulation.world import SimulatedNode
@@ -31,14 +32,16 @@ def check_written(node: "SimulatedNode", source: str, table: Table[Any], rows: d
 def check_holds(node: "SimulatedNode", source: str, keepers: Set[str]) -> None:
     """What the shares of ``source`` hold is reserved, for orders that are open and quotes that are live."""
     held: dict[str, int] = {}
-    for key, row in _rows(node, RESERVATIONS, source):
-        share = f"{row.account}/{row.asset}/{source}"
-        held[share] = held.get(share, 0) + row.amount
-        if key not in keepers:
-            raise Finding(f"holds: {node.source} has {row.amount} reserved for nothing, {key} (B9, Q2)")
+    for table in HOLDING.values():
+        for key, row in _rows(node, table, source):
+            hold = hold_of(row)
+            share = f"{hold.account}/{hold.asset}/{source}"
+            held[share] = held.get(share, 0) + hold.amount
+            if key not in keepers:
+                raise Finding(f"holds: {node.source} has {hold.amount} reserved for nothing, {key} (B9, Q2)")
     for key, row in _rows(node, SHARES, source):
         if row.held != held.get(key, 0):
-            raise Finding(f"holds: {node.source} has other holds of {key} than reservations (B9, Q2)")
+            raise Finding(f"holds: {node.source} has other holds of {key} than orders and quotes (B9, Q2)")
 
 
 def check_pools(node: "SimulatedNode") -> None:

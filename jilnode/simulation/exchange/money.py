@@ -4,10 +4,16 @@ from typing import Any, NamedTuple
 
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.rows import decode_row
+from jilnode.kernel.table import Table
 from jilnode.simulation.finding import Finding, SectionRows
-from services.wallet.rows import CLAIMS, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
+from services.dex.rfq.rows import QUOTES
+from services.dex.rows import ORDERS
+from services.wallet.rows import CLAIMS, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
 
-__all__ = ("Hold", "Money", "Moved")
+__all__ = ("HOLDING", "Hold", "Money", "Moved", "hold_of")
+
+HOLDING: dict[str, Table[Any]] = {table.name: table for table in (ORDERS, QUOTES)}
+"""The tables whose rows hold money."""
 
 Moved = dict[str, int]
 """``<account>/<asset>`` -> what the entry added to this node's share of it."""
@@ -26,8 +32,8 @@ class Money:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self.reserved: dict[str, Any] = {}
-        """The reservations, by their keys."""
+        self.reserved: dict[str, Hold] = {}
+        """By the keys of the rows for which it is."""
         self._shares: dict[str, Any] = {}
         self._supply: dict[str, Any] = {}
         self._held: dict[str, int] = {}
@@ -45,8 +51,8 @@ class Money:
                 moved[balance] = self._share(key, doc)
                 asset = balance.rpartition("/")[2]
                 totals[asset] = totals.get(asset, 0) + moved[balance]
-            elif name == RESERVATIONS.name:
-                touched |= self._reservation(key, doc)
+            elif name in HOLDING:
+                touched |= self._holding(HOLDING[name], key, doc)
             elif name == SUPPLY.name and doc is not None:
                 issuer, _, code = key.partition("/")
                 before, after = self._supply.get(key), decode_row(doc, SUPPLY.row)
@@ -83,19 +89,23 @@ class Money:
         self._shares[key] = after
         return _total(after) - _total(before)
 
-    def _reservation(self, key: str, doc: bytes | None) -> set[str]:
-        before, after = self.reserved.get(key), None if doc is None else decode_row(doc, RESERVATIONS.row)
+    def _holding(self, table: Table[Any], key: str, doc: bytes | None) -> set[str]:
+        before, after = self.reserved.get(key), None if doc is None else hold_of(decode_row(doc, table.row))
         touched = set()
-        for row, sign in ((before, -1), (after, 1)):
-            if row is not None:
-                balance = f"{row.account}/{row.asset}"
+        for hold, sign in ((before, -1), (after, 1)):
+            if hold is not None:
+                balance = f"{hold.account}/{hold.asset}"
                 touched.add(balance)
-                self._held[balance] = self._held.get(balance, 0) + sign * row.amount
+                self._held[balance] = self._held.get(balance, 0) + sign * hold.amount
         if after is None:
             self.reserved.pop(key, None)
         else:
             self.reserved[key] = after
         return touched
+
+
+def hold_of(row: Any) -> Hold:
+    return Hold(row.account, row.reserved.asset, row.reserved.amount)
 
 
 def _total(share: Any) -> int:

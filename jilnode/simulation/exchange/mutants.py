@@ -42,7 +42,11 @@ def takers_price() -> list[AbstractContextManager[Any]]:
 def remainder_kept() -> list[AbstractContextManager[Any]]:
     """What an order holds does not go back when it ends."""
     keep = Ledger.keep
-    return [patch.object(Ledger, "keep", lambda self, key, amount: keep(self, key, amount) if amount else None)]
+
+    def kept(self: Ledger, account: str, reserved: Any, amount: int) -> Any:
+        return keep(self, account, reserved, amount) if amount else reserved
+
+    return [patch.object(Ledger, "keep", kept)]
 
 
 def last_come_first_served() -> list[AbstractContextManager[Any]]:

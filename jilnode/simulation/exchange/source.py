@@ -56,6 +56,5 @@ class Source:
             what = "live with no hold" if key in wanted else "held"
             raise Finding(f"holds: {where} leaves {key} {what} (B9, Q2)")
         for key, hold in wanted.items():
-            row = reserved[key]
-            if (row.account, row.asset, row.amount) != hold:
-                raise Finding(f"holds: {where} leaves {row.amount} held for {key}, not {hold.amount} (B9, Q2)")
+            if reserved[key] != hold:
+                raise Finding(f"holds: {where} leaves {reserved[key]} for {key}, not {hold} (B9, Q2)")

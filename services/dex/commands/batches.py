@@ -10,7 +10,6 @@ from services.dex.commands.orders import place_at, review_order
 from services.dex.intents import MassQuote, PlaceOrder, PlaceOrders
 from services.dex.rows import BATCHES, ORDERS, Batch, Order
 from services.wallet.commands.accounts import account_of, check_owner
-from services.wallet.rows import RESERVATIONS
 
 __all__ = ("ORDERS_MAX", "QUOTES_MAX", "mass_quote", "place_batch", "review_batch", "review_quotes")
 
@@ -34,7 +33,6 @@ def mass_quote(state: State, context: Context, command: MassQuote) -> None:
     floor = Floor(state, context)
     desk = floor.desk(key, market)
     old = _quotes(state, account, key)
-    state.need([(RESERVATIONS, order_key) for order_key, _ in old])
     for order_key, order in old:
         desk.end(order_key, order, "quoted_again")
     floor.ledger.uncount_ended()

@@ -11,7 +11,7 @@ from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
 from services.dex.commands.watch import after, first_of, judged, look
 from services.dex.matching import MAKERS_MAX, Fill, Match, match
-from services.dex.prices import fee_on, given, notional, saturated
+from services.dex.prices import fee_on, given, notional, rest_cost, saturated, wait_cost
 from services.dex.rows import (
     BOOKS,
     BUY,
@@ -28,22 +28,9 @@ from services.dex.rows import (
 )
 from services.wallet.commands.shares import Purpose
 from services.wallet.ledger import Ledger, may_pay
-from services.wallet.rows import ACCOUNTS, RESERVATIONS, SHARES
+from services.wallet.rows import ACCOUNTS, SHARES, Reserved
 
-__all__ = ("Desk", "Floor", "hold_of", "rest_cost", "why_unfit")
-
-
-def rest_cost(market: Market, order: Order) -> int:
-    """What an order in the book holds: what it may still give, and the fee that this would add."""
-    rest = given(market, order.side, order.price, order.remaining)
-    return rest + fee_on(order.given + rest, order.maker_bps) - fee_on(order.given, order.maker_bps)
-
-
-def hold_of(market: Market, order: Order) -> int:
-    """What an order that waits for its stop holds: enough for whatever becomes of it, at the fees with which it came.
-    Taken in one part and resting in another, its two fees are rounded apart."""
-    most = given(market, order.side, order.price, order.remaining)
-    return most + fee_on(most, max(order.taker_bps, order.maker_bps)) + 1
+__all__ = ("Desk", "Floor", "why_unfit")
 
 
 class Floor:
@@ -133,25 +120,25 @@ class Desk:
         taker_bps = order.taker_bps if waited else market.taker_bps
         turnovers = [notional(market, fill.maker.price, fill.quantity) for fill in found.fills]
         paid = sum(turnovers) if side == BUY else found.filled
-        rest = order
-        if found.fills or found.met:
-            rest = msgspec.structs.replace(
-                order,
-                remaining=found.remaining,
-                filled=order.filled + found.filled,
-                prevented=order.prevented + found.prevented,
-                turnover=saturated(order.turnover + sum(turnovers)),
-            )
         stays = bool(rests and found.remaining and not found.reason)
-        cost = paid + fee_on(paid, taker_bps) + (rest_cost(market, rest) if stays else 0)
+        rest = given(market, side, order.price, found.remaining) if stays else 0
+        cost = paid + fee_on(paid, taker_bps) + rest_cost(order, rest)
+        reserved = order.reserved
         if waited:
-            self.ledger.keep(key, cost)
+            reserved = self.ledger.keep(order.account, reserved, cost)
         elif cost:
-            limited = paid + (given(market, side, order.price, rest.remaining) if stays else 0)
-            self.ledger.reserve(ORDERS, key, order.account, self.gives(side), cost, limited, _purpose(order))
+            reserved = self.ledger.reserve(order.account, reserved.asset, cost, paid + rest, _purpose(order))
         floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
         if found.fills:
-            self._pay(key, order, found.fills, turnovers, taker_bps)
+            reserved = self._pay(key, order, reserved, found.fills, turnovers, taker_bps)
+        left = msgspec.structs.replace(
+            order,
+            reserved=reserved if stays else self.ledger.keep(order.account, reserved, 0),
+            remaining=found.remaining,
+            filled=order.filled + found.filled,
+            prevented=order.prevented + found.prevented,
+            turnover=saturated(order.turnover + sum(turnovers)),
+        )
         for unfit in found.unfit:
             self.end(unfit.key, unfit.maker, unfit.code)
         for met in found.met:
@@ -161,34 +148,35 @@ class Desk:
                 self._prevent(met.key, met.maker, met.quantity)
         orders = self.state[ORDERS]
         if stays:
-            (orders.put if waited else orders.insert)(key, rest)
+            (orders.put if waited else orders.insert)(key, left)
             return
         if waited:
             orders.delete(key)
-        self._close(key, rest, found.reason or ("immediate_or_cancel" if found.remaining else _whole(rest)))
+        self._close(key, left, found.reason or ("immediate_or_cancel" if found.remaining else _whole(left)))
 
     def wait(self, key: str, order: Order) -> None:
         """A stop order waits outside the book, funded."""
-        hold = hold_of(self.market, order)
-        limited = given(self.market, order.side, order.price, order.remaining)
-        self.ledger.reserve(ORDERS, key, order.account, self.gives(order.side), hold, limited, _purpose(order))
-        self.state[ORDERS].insert(key, order)
+        most = self._gives(order, order.remaining)
+        cost, purpose = wait_cost(order, most), _purpose(order)
+        reserved = self.ledger.reserve(order.account, order.reserved.asset, cost, most, purpose)
+        self.state[ORDERS].insert(key, msgspec.structs.replace(order, reserved=reserved))
         self.looks = True
 
     # What goes
 
     def end(self, key: str, order: Order, reason: str) -> None:
         """Takes an open order out: what it holds goes back."""
-        self.ledger.keep(key, 0)
+        self.ledger.keep(order.account, order.reserved, 0)
         self.state[ORDERS].delete(key)
         self._close(key, order, reason)
 
     def lower(self, key: str, order: Order, quantity: int) -> None:
         """Cancels ``quantity`` of what remains, less than all. The order keeps its place."""
-        left = msgspec.structs.replace(
-            order, remaining=order.remaining - quantity, cancelled=order.cancelled + quantity
-        )
-        self.ledger.keep(key, hold_of(self.market, left) if order.stop else rest_cost(self.market, left))
+        remaining = order.remaining - quantity
+        cost = wait_cost if order.stop else rest_cost
+        reserved = self.ledger.keep(order.account, order.reserved, cost(order, self._gives(order, remaining)))
+        cancelled = order.cancelled + quantity
+        left = msgspec.structs.replace(order, reserved=reserved, remaining=remaining, cancelled=cancelled)
         self.state[ORDERS].put(key, left)
 
     # The end of the command
@@ -208,6 +196,9 @@ class Desk:
         return self.market.quote if side == BUY else self.market.base
 
     # The rest is how
+
+    def _gives(self, order: Order, remaining: int) -> int:
+        return given(self.market, order.side, order.price, remaining)
 
     def _meets(self, taker: Order) -> bool:
         best = first_of(self.state, "book", self.key, SELL if taker.side == BUY else BUY)
@@ -241,13 +232,11 @@ class Desk:
             yield ACCOUNTS, account
             yield SHARES, f"{account}/{base}/{source}"
             yield SHARES, f"{account}/{quote}/{source}"
-        for key, _ in makers:
-            # What came earlier in this command is in the ledger and nowhere else yet.
-            if not self.ledger.has(key):
-                yield RESERVATIONS, key
 
-    def _pay(self, key: str, order: Order, fills: list[Fill], turnovers: list[int], taker_bps: int) -> None:
-        """Pays each fill both ways, and writes its trade."""
+    def _pay(
+        self, key: str, order: Order, reserved: Reserved, fills: list[Fill], turnovers: list[int], taker_bps: int
+    ) -> Reserved:
+        """Pays each fill both ways, and writes its trade. Returns what the taker has left of what is ``reserved``."""
         state, context, market, ledger = self.state, self.context, self.market, self.ledger
         prices: list[tuple[int, int, int]] = []
         taker_paid = 0
@@ -262,8 +251,12 @@ class Desk:
             taker_scale, maker_scale = market.quote_scale, market.base_scale
             if not buys:
                 taker_scale, maker_scale = maker_scale, taker_scale
-            ledger.pay_reserved(key, maker.account, taker_gives, taker_fee, taker_scale, trade)
-            ledger.pay_reserved(fill.key, order.account, maker_gives, maker_fee, maker_scale, trade)
+            reserved = ledger.pay_reserved(
+                order.account, reserved, maker.account, taker_gives, taker_fee, taker_scale, trade
+            )
+            left = ledger.pay_reserved(
+                maker.account, maker.reserved, order.account, maker_gives, maker_fee, maker_scale, trade
+            )
             state[TRADES].insert(
                 trade,
                 Trade(
@@ -283,12 +276,14 @@ class Desk:
                 ),
             )
             prices.append((price, quantity, turnover))
-            self._filled(fill.key, maker, quantity, maker_gives, turnover)
+            self._filled(fill.key, maker, left, quantity, maker_gives, turnover)
         self._traded = after(context.time_us, self._traded, prices)
+        return reserved
 
-    def _filled(self, key: str, maker: Order, quantity: int, gave: int, turnover: int) -> None:
+    def _filled(self, key: str, maker: Order, reserved: Reserved, quantity: int, gave: int, turnover: int) -> None:
         left = msgspec.structs.replace(
             maker,
+            reserved=reserved,
             remaining=maker.remaining - quantity,
             filled=maker.filled + quantity,
             turnover=saturated(maker.turnover + turnover),
@@ -300,14 +295,13 @@ class Desk:
             self.end(key, left, _whole(left))
 
     def _prevent(self, key: str, maker: Order, quantity: int) -> None:
-        left = msgspec.structs.replace(
-            maker, remaining=maker.remaining - quantity, prevented=maker.prevented + quantity
-        )
-        if left.remaining:
-            self.ledger.keep(key, rest_cost(self.market, left))
+        remaining, prevented = maker.remaining - quantity, maker.prevented + quantity
+        if remaining:
+            reserved = self.ledger.keep(maker.account, maker.reserved, rest_cost(maker, self._gives(maker, remaining)))
+            left = msgspec.structs.replace(maker, reserved=reserved, remaining=remaining, prevented=prevented)
             self.state[ORDERS].put(key, left)
         else:
-            self.end(key, left, "self_trade")
+            self.end(key, msgspec.structs.replace(maker, remaining=0, prevented=prevented), "self_trade")
 
     def _close(self, key: str, order: Order, reason: str) -> None:
         """Writes the row of an order that has ended; what remained is cancelled."""

@@ -19,7 +19,7 @@ from services.wallet.amounts import BASIS_POINTS
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
-from services.wallet.rows import ACCOUNTS
+from services.wallet.rows import ACCOUNTS, Reserved
 
 __all__ = (
     "amend",
@@ -234,8 +234,9 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
     if count_here(state, context, ORDERS, account, OPEN_ORDERS_MAX) >= OPEN_ORDERS_MAX:
         raise Rejected("too_many_orders", f"at most {OPEN_ORDERS_MAX} open orders", status=409, field="/account")
     return Order(
-        desk.key,
         account,
+        Reserved(desk.gives(command.side), 0),
+        desk.key,
         command.side,
         price,
         quantity,

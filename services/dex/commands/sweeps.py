@@ -6,7 +6,7 @@ from services.dex.commands.markets import market_of
 from services.dex.intents import CancelAll, SweepOrders
 from services.dex.rows import MARKETS, ORDERS, SWEEPS, Order, Sweep
 from services.wallet.commands.accounts import account_of, check_owner
-from services.wallet.rows import RESERVATIONS
+from services.wallet.rows import SHARES, share_key
 
 __all__ = ("SWEEP_STEP", "cancel_all", "sweep_orders")
 
@@ -52,7 +52,8 @@ def _step(state: State, context: Context, key: str, sweep: Sweep) -> bool:
 
 
 def _end(state: State, context: Context, orders: list[tuple[str, Order]]) -> None:
-    state.need([(RESERVATIONS, key) for key, _ in orders])
+    balances = {f"{order.account}/{order.reserved.asset}" for _, order in orders}
+    state.need([(SHARES, share_key(balance, context.source)) for balance in sorted(balances)])
     floor = Floor(state, context)
     for key, order in orders:
         market = state[MARKETS].get(order.market)

@@ -5,8 +5,6 @@ from its first event to its last, with exactly what its maker would give. Q3: wh
 sides, and nothing else under the settlement's key.
 """
 
-from typing import Any
-
 import msgspec
 
 from jilnode.limits import INT64_MAX
@@ -31,7 +29,7 @@ from services.dex.rfq.rows import (
 )
 from services.dex.rfq.terms import Terms, legs, turnover
 from services.dex.rows import BUY, SELL
-from services.wallet.rows import RESERVATIONS, TRANSFERS
+from services.wallet.rows import TRANSFERS
 
 __all__ = ("INVARIANTS",)
 
@@ -108,20 +106,18 @@ def _terms(terms: Terms) -> str | None:
 def _quoted(change: Change) -> str | None:
     """A quote never changes but for being shown, ends as it stood, and holds what its maker gives all the time."""
     ended = {key: after for key, _, after in change.rows(ENDED_QUOTES)}
-    held = {key: (before, after) for key, before, after in change.rows(RESERVATIONS)}
     accepted = {settlement.quote for _, _, settlement in change.rows(SETTLEMENTS)}
     for key, before, after in change.rows(QUOTES):
         last = ended.pop(key, None)
         if (after is None) != (last is not None):
             return f"quote {key} ends without saying how, or says so and goes on"
         if before is None:
-            problem = _submitted(change, after) or _funded(after, *held.get(key, (None, None)))
+            problem = _submitted(change, after) or _funded(after)
         elif after is not None:
             shown = not before.shown and after == msgspec.structs.replace(before, shown=True)
-            problem = None if shown and key not in held else "is changed, or what it holds is"
+            problem = None if shown else "is changed, or what it holds is"
         else:
-            funding, left = held.get(key, (None, None))
-            problem = _ended_quote(change, before, last, accepted=key in accepted) or _funded(before, left, funding)
+            problem = _ended_quote(change, before, last, accepted=key in accepted)
         if problem is not None:
             return f"quote {key} {problem}"
     for key in ended:
@@ -142,17 +138,9 @@ def _submitted(change: Change, quote: Quote) -> str | None:
     return None if quote.price > 0 and amount is not None else "is at a price that is none, or not exact"
 
 
-def _funded(quote: Quote, without: Any, funding: Any) -> str | None:
-    """``funding``: what is reserved under its key while it lives; ``without``: what is before, or after."""
-    gives = legs(quote.terms, quote.price)[1]
-    if without is not None or funding is None:
-        return "is not funded while it lives, or holds money when it does not"
-    if (funding.account, funding.asset, funding.amount, funding.paid) != (
-        quote.account,
-        gives.asset,
-        gives.amount + gives.fee,
-        0,
-    ):
+def _funded(quote: Quote) -> str | None:
+    gives, reserved = legs(quote.terms, quote.price)[1], quote.reserved
+    if (reserved.asset, reserved.amount, reserved.paid) != (gives.asset, gives.amount + gives.fee, 0):
         return "holds something else than its maker would give"
     return None
 

@@ -16,6 +16,7 @@ from jilnode.module import (
 from services.dex.rfq.intents import ExpireQuote, ReviewRequest
 from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY
+from services.wallet.rows import Holding
 
 __all__ = (
     "CANCELLED",
@@ -65,12 +66,11 @@ class EndedRequest(Owned, frozen=True):
     ended_us: int
 
 
-class Quote(Owned, frozen=True):
-    """A firm quote of ``account``, the maker's: what it gives is reserved under the quote's key. ``taker`` sees it when
-    it is ``shown``."""
+class Quote(Holding, frozen=True):
+    """A firm quote of ``account``, the maker's: what it gives, with the fee, is ``reserved``. ``taker`` sees it when it
+    is ``shown``."""
 
     request: str
-    account: str
     taker: str
     price: int
     terms: Terms

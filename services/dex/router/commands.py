@@ -47,8 +47,8 @@ def take_route(state: State, context: Context, command: TakeRoute) -> None:
     key = context.new_key()
     floor = Floor(state, context)
     # All of the money must be here before it is parted, so that it is asked for once and by one name.
-    floor.ledger.reserve(ROUTES, key, account, command.asset_in, chosen.spent, 0, ("route", command.asset_out, amount))
-    floor.ledger.keep(key, 0)
+    purpose = ("route", command.asset_out, amount)
+    floor.ledger.keep(account, floor.ledger.reserve(account, command.asset_in, chosen.spent, 0, purpose), 0)
     take = next(lane.take for lane in LANES if lane.name == chosen.lane)
     take(floor, request, chosen)
     state[ROUTES].insert(

@@ -27,6 +27,7 @@ from services.dex.pools.rows import POOLS, Pool
 from services.dex.router.ladder import Ladder, ladder_of
 from services.dex.router.rows import LaneQuote
 from services.dex.rows import BUY, MARKETS, SELL, Order
+from services.wallet.rows import Reserved
 
 __all__ = ("LANES", "Lane", "Request", "quotes_of", "request_for")
 
@@ -88,8 +89,9 @@ def _take_book(floor: Floor, request: Request, quote: LaneQuote) -> None:
     assert market is not None
     desk = floor.desk(request.market, market)
     order = Order(
-        request.market,
         request.account,
+        Reserved(request.asset_in, 0),
+        request.market,
         BUY if request.asset_in == market.quote else SELL,
         quote.limit,
         quote.quantity,

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from jilnode.kernel.ports import Store
-from services.dex.commands.desk import hold_of, rest_cost
 from services.dex.intents import CancelOrder, CreateMarket, PlaceOrder
 from services.dex.module import MODULE as DEX
+from services.dex.prices import given, rest_cost, wait_cost
 from services.dex.rows import BOOKS, CLOSED, MARKETS, ORDERS, SELL, TRADES
 from services.wallet.intents import CreateAccount, CreateAsset, Issue
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import RESERVATIONS
 from tests.kit.node import FakeClock, TestNode, running
 from tests.services.wallet.kit import OPERATOR, check_conservation, rows, turn
 
@@ -98,14 +97,11 @@ def check_exchange(node: TestNode) -> None:
     check_conservation(node)
     markets = rows(node, MARKETS)
     orders = {key: row for key, row in rows(node, ORDERS).items() if key.startswith(node.source)}
-    reserved = {key: row for key, row in rows(node, RESERVATIONS).items() if key.startswith(node.source)}
-    assert set(orders) == set(reserved)
     for key, order in orders.items():
         market = markets[order.market]
-        row = reserved[key]
-        expected = hold_of(market, order) if order.stop else rest_cost(market, order)
-        assert (row.account, row.asset, row.amount) == (
-            order.account,
+        gives = given(market, order.side, order.price, order.remaining)
+        expected = wait_cost(order, gives) if order.stop else rest_cost(order, gives)
+        assert (order.reserved.asset, order.reserved.amount) == (
             market.base if order.side == SELL else market.quote,
             expected,
         ), key

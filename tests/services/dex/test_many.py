@@ -13,7 +13,7 @@ from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CLOSED, ORDERS, SWEEPS, TRADES
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetLimit, SetStatus
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import RESERVATIONS, USAGE
+from services.wallet.rows import USAGE
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, MARKET, Exchange, book, check_exchange, exchange
 from tests.services.dex.test_recovery import restarted
@@ -220,7 +220,6 @@ async def test_hundreds_of_orders_expire_each_in_its_own_event():
             await turn(one.home)
         assert {key.replace("/", "~") for key in rows(one.home, ORDERS)} == {stays.id}
         assert {row.reason for row in rows(one.home, CLOSED).values()} == {"expired"}
-        assert len(rows(one.home, RESERVATIONS)) == 1
         check_exchange(one.home)
 
 

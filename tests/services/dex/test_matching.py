@@ -6,11 +6,13 @@ import pytest
 
 from services.dex.matching import MAKERS_MAX, match
 from services.dex.rows import Order
+from services.wallet.rows import Reserved
 
 
 def order(side: str, price: int, quantity: int, account: str = "n/a", group: str = "", **more: Any) -> Order:
     values = {"market": "n/A-B", "priority": 1, "placed_us": 1, "quantity": quantity, "remaining": quantity, **more}
-    return Order(account=account, side=side, price=price, group=group or account, **values)
+    nothing = Reserved("ASSET", 0)
+    return Order(account=account, reserved=nothing, side=side, price=price, group=group or account, **values)
 
 
 def book(*orders: Order) -> list[tuple[str, Order]]:

@@ -19,12 +19,10 @@ from services.dex.router.rows import ROUTES, LaneQuote, Route
 from services.wallet.intents import CreateAccount, CreateAsset, Issue
 from services.wallet.module import MODULE as WALLET
 from services.wallet.rows import (
-    RESERVATIONS,
     RETURNS,
     SHARES,
     SUPPLY,
     TRANSFERS,
-    Reservation,
     Return,
     Share,
     Supply,
@@ -242,7 +240,6 @@ FORGERIES = {
         lambda it: [
             it.pool(halted="held"),
             it.share(KEY, QUOTE, -5, 5),
-            (RESERVATIONS, f"{ROGUE}/r", Reservation(KEY, QUOTE, 5, "dex.order")),
         ],
         BACKED,
     ),

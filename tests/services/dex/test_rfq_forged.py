@@ -16,13 +16,15 @@ from services.dex.module import MODULE as DEX
 from services.dex.rfq.intents import AcceptQuote, CancelRequest, SubmitQuote, WithdrawQuote
 from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import RESERVATIONS, TRANSFERS
+from services.wallet.rows import SHARES, TRANSFERS
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import QUOTE, Exchange
 from tests.services.dex.rfq_kit import Desk, check_desk
+from tests.services.dex.test_forged import ROGUE_WALLET
 from tests.services.wallet.kit import rows, turn
 
 REQUESTED, QUOTED, SETTLED = "invariant.rfq_requested", "invariant.rfq_quoted", "invariant.rfq_settled"
+RESERVED = "invariant.wallet_reserved"
 GONE = "gone"
 
 changed = msgspec.structs.replace
@@ -58,7 +60,7 @@ class Pair:
     def __init__(self) -> None:
         self.exchange = Exchange(1)
         self.exchange.nodes[0] = self.exchange.home = TestNode(
-            "sg-mas-01", [replace(WALLET, invariants=()), ROGUE], clock=self.exchange.clock
+            "sg-mas-01", [ROGUE_WALLET, ROGUE], clock=self.exchange.clock
         )
         self.honest = TestNode("ch-zug-01", [WALLET, DEX], clock=self.exchange.clock)
         self.rogue = self.exchange.home
@@ -100,6 +102,27 @@ def drop(table: Any, key: str) -> Callable[[Any, dict[str, str]], None]:
         cache = state.tables[table]
         state.log.append((cache, found, state.image(table, found)))
         cache.set(found, state.image(table, found), before)
+
+    return change
+
+
+def hold(key: str, **changes: Any) -> Callable[[Any, dict[str, str]], None]:
+    """Changes what a quote says that it holds."""
+
+    def change(state: Any, keys: dict[str, str]) -> None:
+        found = keys[key] if key in keys else _new(state, QUOTES)
+        put(QUOTES, key, reserved=changed(state[QUOTES].get(found).reserved, **changes))(state, keys)
+
+    return change
+
+
+def kept(table: Any) -> Callable[[Any, dict[str, str]], None]:
+    """The one row of a table that this event changes stays as it was."""
+
+    def change(state: Any, keys: dict[str, str]) -> None:
+        ((cache, key, before),) = [item for item in state.log if item[0].spec is table]
+        state.log.append((cache, key, state.image(table, key)))
+        cache.set(key, state.image(table, key), before)
 
     return change
 
@@ -173,10 +196,10 @@ FORGERIES: dict[str, tuple[Any, Any, str]] = {
     "expires a request before its time": (cancel, put(ENDED_REQUESTS, "request", state="expired"), REQUESTED),
     "settles a request with no settlement": (cancel, put(ENDED_REQUESTS, "request", state="settled"), REQUESTED),
     "settles a request and calls it cancelled": (accept, put(ENDED_REQUESTS, "request", state="cancelled"), REQUESTED),
-    "quotes with nothing set aside": (offer, drop(RESERVATIONS, "new"), QUOTED),
-    "quotes with less set aside": (offer, put(RESERVATIONS, "new", amount=1), QUOTED),
-    "quotes with another's money": (offer, put(RESERVATIONS, "new", account="sg-mas-01/x"), QUOTED),
-    "quotes with another asset set aside": (offer, put(RESERVATIONS, "new", asset=QUOTE), QUOTED),
+    "quotes with nothing set aside": (offer, hold("new", amount=0), QUOTED),
+    "quotes with less set aside": (offer, hold("new", amount=1), QUOTED),
+    "quotes with another's money": (offer, put(QUOTES, "new", account="sg-mas-01/x"), RESERVED),
+    "quotes with another asset set aside": (offer, hold("new", asset=QUOTE), QUOTED),
     "quotes a request elsewhere": (offer, put(QUOTES, "new", request="ch-zug-01/0-0000000001"), QUOTED),
     "quotes in the past": (offer, put(QUOTES, "new", placed_us=1), QUOTED),
     "quotes what is over": (offer, put(QUOTES, "new", valid_until_us=1), QUOTED),
@@ -187,12 +210,12 @@ FORGERIES: dict[str, tuple[Any, Any, str]] = {
     "changes a quote's price": (offer, put(QUOTES, "best", price=1), QUOTED),
     "shows a quote and takes its money": (
         offer,
-        both(put(QUOTES, "hidden", shown=True), put(RESERVATIONS, "hidden", amount=1)),
+        both(put(QUOTES, "hidden", shown=True), hold("hidden", amount=1)),
         QUOTED,
     ),
     "withdraws a quote with no word": (withdraw, drop(ENDED_QUOTES, "best"), QUOTED),
     "withdraws a quote that lives on": (withdraw, drop(QUOTES, "best"), QUOTED),
-    "withdraws a quote and keeps its money": (withdraw, drop(RESERVATIONS, "best"), QUOTED),
+    "withdraws a quote and keeps its money": (withdraw, kept(SHARES), RESERVED),
     "withdraws a quote as another": (withdraw, ended(ENDED_QUOTES, "best", "quote", price=1), QUOTED),
     "expires a quote before its time": (withdraw, put(ENDED_QUOTES, "best", reason="expired"), QUOTED),
     "ends a quote for no reason": (withdraw, put(ENDED_QUOTES, "best", reason="whim"), QUOTED),

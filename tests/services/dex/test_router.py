@@ -23,7 +23,7 @@ from services.dex.router.rows import ROUTES, LaneQuote
 from services.dex.router.rules import choose
 from services.dex.rows import BUY, CLOSED, MARKETS, SELL, TRADES, Market, Order
 from services.wallet.intents import CreateAccount, PostTransfer, SetLimit, SetRoaming, SetStatus
-from services.wallet.rows import REQUESTS
+from services.wallet.rows import REQUESTS, Reserved
 from tests.services.dex.kit import BASE, MARKET, QUOTE, check_exchange, exchange
 from tests.services.dex.pool_kit import POOL, Pools, check_pools, pools, refused, text
 from tests.services.wallet.kit import rows, started, turn
@@ -329,7 +329,7 @@ def makers(side: str, levels: list[tuple[int, int]]) -> list[Order]:
     """(price, lots), best first for a taker of ``side``."""
     best_first = sorted(levels, reverse=side == SELL)
     return [
-        Order("m", "a", SELL if side == BUY else BUY, price, lots * 100, lots * 100, 1, 0, "g")
+        Order("a", Reserved("", 0), "m", SELL if side == BUY else BUY, price, lots * 100, lots * 100, 1, 0, "g")
         for price, lots in best_first
     ]
 

@@ -8,7 +8,7 @@ from jilnode.zone import Verdict, ZoneBoard
 from services.dex.intents import MassQuote, PlaceOrder, QuoteEntry, ReplaceOrder
 from services.dex.pools.intents import AddLiquidity, CreatePool, Swap
 from services.dex.rows import BOOKS, CLOSED, ORDERS
-from services.wallet.rows import RESERVATIONS, SHARES
+from services.wallet.rows import SHARES
 from tests.services.dex.kit import BASE, MARKET, QUOTE, book, check_exchange, exchange
 from tests.services.wallet.kit import rows
 
@@ -92,7 +92,7 @@ async def test_a_no_is_recorded_and_nothing_is_held_nor_changed(zoned, name, how
     if how == "bans":
         zoned.zone.banned = {BASE}
     zoned.zone.broken = how == "fails"
-    tables = (ORDERS, CLOSED, RESERVATIONS, SHARES, BOOKS)
+    tables = (ORDERS, CLOSED, SHARES, BOOKS)
     before = [rows(zoned.home, table) for table in tables]
     for _ in range(2):
         with pytest.raises(Rejected) as refusal:

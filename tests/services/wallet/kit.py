@@ -13,7 +13,7 @@ from jilnode.module import QueryContext
 from services.wallet import queries
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 from services.wallet.module import MODULE
-from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RESERVATIONS, RETURNS, SHARES, SUPPLY, TRANSITS
+from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS, Holding
 from tests.kit.node import FakeClock, TestNode, running
 
 CHF = "CHFX@ch-zug-01"
@@ -136,8 +136,10 @@ def check_conservation(node: TestNode) -> None:
         assert pending.posted <= pending.amount
         if pending.status == "open":
             held[f"{pending.debit}/{pending.asset}/{key.partition('/')[0]}"] -= pending.amount + pending.fee
-    for key, row in rows(node, RESERVATIONS).items():
-        held[f"{row.account}/{row.asset}/{key.partition('/')[0]}"] -= row.amount
+    for table in node.engine.registry.tables.values():
+        if issubclass(table.row, Holding):
+            for key, row in rows(node, table).items():
+                held[f"{row.account}/{row.reserved.asset}/{key.partition('/')[0]}"] -= row.reserved.amount
     assert not any(held.values())
     for key, row in rows(node, HOLDS).items():
         balance, _, owner = key.rsplit("/", 2)

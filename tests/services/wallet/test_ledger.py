@@ -1,17 +1,18 @@
 """The ledger that other modules pay by, through a module that does nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
 from jilnode.kernel.entry import rows_of
-from jilnode.kernel.errors import Rejected
-from jilnode.module import Command, Module, Owned, Table
+from jilnode.kernel.errors import Breach, Parked, Rejected
+from jilnode.module import Command, Module, Table
 from services.wallet.intents import SetFee, SetLimit, SetRoaming, SetStatus
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, RESERVATIONS, SHARES, SUPPLY, USAGE, VISITS
+from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, SHARES, SUPPLY, USAGE, VISITS, Holding
 from tests.kit.node import TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, started, turn
 
@@ -29,10 +30,8 @@ class Ask(msgspec.Struct, frozen=True):
     account: str
 
 
-class Box(Owned, frozen=True):
-    """What a reservation is for; it says how often it was touched."""
-
-    times: int = 0
+class Box(Holding, frozen=True):
+    """What money is set aside for."""
 
 
 BOXES = Table("locker.box", Box)
@@ -44,14 +43,24 @@ def _move(state: Any, context: Any, command: Moves) -> None:
 
     def run(step: tuple[Any, ...]) -> None:
         method, *arguments = step
-        if arguments[0].startswith("+"):
-            if arguments[0] not in made:
-                made[arguments[0]] = context.new_key()
-            arguments[0] = made[arguments[0]]
-        if method in ("reserve", "keep", "pay_reserved"):
-            box = state[BOXES].get(arguments[0]) or Box()
-            state[BOXES].put(arguments[0], Box(box.times + 1))
-        getattr(ledger, method)(*([BOXES] if method == "reserve" else []), *arguments)
+        if method not in ("reserve", "keep", "pay_reserved"):
+            getattr(ledger, method)(*arguments)
+            return
+        key, *arguments = arguments
+        if key.startswith("+"):
+            if key not in made:
+                made[key] = context.new_key()
+            key = made[key]
+        if method == "reserve":
+            state[BOXES].insert(key, Box(arguments[0], ledger.reserve(*arguments)))
+            return
+        box = state[BOXES].get(key)
+        reserved = getattr(ledger, method)(box.account, box.reserved, *arguments)
+        if reserved.amount:
+            state[BOXES].put(key, Box(box.account, reserved))
+            return
+        ledger.keep(box.account, reserved, 0)
+        state[BOXES].delete(key)
 
     for step in command.steps:
         if isinstance(step[0], tuple):
@@ -75,7 +84,7 @@ LOCKER = Module(
     1,
     tables=(BOXES,),
     commands=(
-        Command(Moves, "locker.moves.made", _move, lambda rows: [key for key, _ in rows.rows(RESERVATIONS)]),
+        Command(Moves, "locker.moves.made", _move, lambda rows: [key for key, _ in rows.rows(BOXES)]),
         Command(Ask, "locker.account.asked", _ask, lambda rows: None),
     ),
     requires=("wallet",),
@@ -135,16 +144,16 @@ async def test_what_is_reserved_is_held_and_comes_back(one):
     assert one.share(one.a) == (7000, 3000)
     await one.move(("keep", key, 1000))
     assert one.share(one.a) == (9000, 1000)
-    assert rows(one.home, RESERVATIONS)[key].amount == 1000
+    assert rows(one.home, BOXES)[key].reserved.amount == 1000
     await one.move(("keep", key, 0))
     assert one.share(one.a) == (10_000, 0)
-    assert not rows(one.home, RESERVATIONS)
+    assert not rows(one.home, BOXES)
 
 
 async def test_what_is_reserved_and_used_up_in_one_command_is_never_a_row(one):
     assert await one.move(reserve("+k", one.a, 3000), paid("+k", one.b, 2900, 100)) == []
     assert (one.share(one.a), one.share(one.b), one.share("ch-zug-01/fees")) == ((7000, 0), (2900, 0), (100, 0))
-    assert not rows(one.home, RESERVATIONS)
+    assert not rows(one.home, BOXES)
 
 
 async def test_many_payments_write_each_balance_once(one):
@@ -152,10 +161,10 @@ async def test_many_payments_write_each_balance_once(one):
     await one.move(*[paid(key, (one.b, one.c)[number % 2], 10, 1) for number in range(50)], pay(one.b, one.c, 50))
     assert (one.share(one.a), one.share(one.b), one.share(one.c)) == ((7000, 2450), (200, 0), (300, 0))
     assert one.share("ch-zug-01/fees") == (50, 0)
-    assert rows(one.home, RESERVATIONS)[key].paid == 500
+    assert rows(one.home, BOXES)[key].reserved.paid == 500
     entries, _ = await one.home.journal()
     names = [name for name, _, _ in rows_of(entries[-1])]
-    assert (names.count("wallet.share"), names.count("wallet.transfer"), names.count("wallet.reservation")) == (
+    assert (names.count("wallet.share"), names.count("wallet.transfer"), names.count("locker.box")) == (
         4,
         51,
         1,
@@ -182,11 +191,11 @@ async def test_a_reservation_that_is_refused_under_a_savepoint_leaves_the_others
 
 async def test_more_than_is_reserved_can_t_be_paid_nor_kept(one):
     (key,) = await one.move(reserve("+k", one.a, 1000))
-    before = rows(one.home, SHARES), rows(one.home, RESERVATIONS)
+    before = rows(one.home, SHARES), rows(one.home, BOXES)
     for step in (paid(key, one.b, 1000, 1), paid(key, one.b, 1001), ("keep", key, 1001), ("keep", "ch-zug-01/no", 0)):
         with pytest.raises(Rejected, match="internal_error"):
             await one.move(step)
-    assert (rows(one.home, SHARES), rows(one.home, RESERVATIONS)) == before
+    assert (rows(one.home, SHARES), rows(one.home, BOXES)) == before
     assert len(one.home.engine.alarms) == 4
 
 
@@ -287,7 +296,7 @@ async def test_only_what_is_lacking_is_asked_for_after_what_came_in_the_same_com
     await two.operate(SetRoaming(two.b, CHF, "50.00", ("sg-mas-01",)))
     await two.pay(two.a.replace("/", "~"), two.b.replace("/", "~"), "20.00")
     await two.settle()
-    (key,) = rows(two.away, RESERVATIONS)
+    (key,) = rows(two.away, BOXES)
     waiting = await started(two, two.away, Moves((paid(key, two.b, 1000), pay(two.b, two.a, 1500))), "a")
     await two.settle()
     two.clock.advance(1)
@@ -316,3 +325,69 @@ async def test_an_account_pays_no_more_when_its_home_is_not_heard(two):
     two.clock.advance(601)
     with pytest.raises(Rejected, match="home_not_heard"):
         await two.away.run(Ask(two.a))
+
+
+class Twist(msgspec.Struct, frozen=True):
+    """Puts rows as they are: (key, row of the box)."""
+
+    boxes: tuple[tuple[str, Box], ...]
+
+
+def _twist(state: Any, context: Any, command: Twist) -> None:
+    for key, box in command.boxes:
+        state[BOXES].put(key, box)
+
+
+ROGUE = [
+    replace(WALLET, invariants=tuple([replace(rule, check=lambda change: None) for rule in WALLET.invariants])),
+    replace(LOCKER, commands=(*LOCKER.commands, Command(Twist, "locker.box.twisted", _twist, lambda rows: None))),
+]
+OTHER = "USDX@ch-zug-01"
+
+
+@pytest.mark.parametrize(
+    ("twist", "broken"),
+    [
+        ({"amount": 2999}, "holds"),
+        ({"amount": 3001}, "holds"),
+        ({"amount": -1}, "less than nothing"),
+        ({"asset": OTHER}, "another balance"),
+        ({"paid": -1}, "takes back"),
+    ],
+)
+async def test_what_a_module_says_that_it_holds_is_what_the_share_holds(twist, broken):
+    """The wallet judges it, whatever the module itself makes of its row."""
+    made = Lockers()
+    made.nodes = [TestNode("ch-zug-01", ROGUE, clock=made.clock)]
+    made.home = made.nodes[0]
+    honest = TestNode("sg-mas-01", [WALLET, LOCKER], clock=made.clock)
+    async with running(made.home, honest):
+        await made.begin()
+        account = await made.key("a", "100.00")
+        (key,) = await made.move(reserve("+k", account, 3000))
+        await honest.follow(made.home)
+        box = rows(honest, BOXES)[key]
+        forged = Box(box.account, msgspec.structs.replace(box.reserved, **twist))
+        await made.home.run(Twist(((key, forged),)))
+        with pytest.raises(Breach, match=broken) as breach:
+            await honest.follow(made.home)
+        assert breach.value.code == "invariant.wallet_reserved"
+        assert rows(honest, BOXES)[key] == box
+
+
+async def test_a_node_that_lacks_the_module_waits_and_accuses_nobody():
+    """It can't tell what the share holds for rows that it does not know."""
+    made = Lockers()
+    stranger = TestNode("sg-mas-01", [WALLET], clock=made.clock)
+    friend = TestNode("ae-fsra-01", [WALLET, LOCKER], clock=made.clock)
+    async with running(made.home, stranger, friend):
+        await made.begin()
+        account, other = await made.key("a", "100.00"), await made.key("b")
+        await made.move(pay(account, other, 500))
+        await stranger.follow(made.home)
+        await made.move(reserve("+k", account, 3000))
+        with pytest.raises(Parked, match=r"locker\.box") as parked:
+            await stranger.follow(made.home)
+        assert parked.value.code == "module_unknown"
+        await friend.follow(made.home)
+        check_conservation(friend)

@@ -44,8 +44,16 @@ def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
         quote.request,
         ("rfq.accept", key, taker_gives.amount),
     )
-    ledger.pay_reserved(key, quote.taker, maker_gives.amount, maker_gives.fee, maker_gives.scale, quote.request)
-    end_quote(state, context, ledger, key, quote, "accepted")
+    left = ledger.pay_reserved(
+        quote.account,
+        quote.reserved,
+        quote.taker,
+        maker_gives.amount,
+        maker_gives.fee,
+        maker_gives.scale,
+        quote.request,
+    )
+    end_quote(state, context, ledger, key, quote, left, "accepted")
     end_request(state, context, ledger, quote.request, request, SETTLED, "lost")
     ledger.write()
     moved = turnover(quote.terms, quote.price)

@@ -11,9 +11,8 @@ from services.dex.rfq.rows import (
     Quote,
     Request,
 )
-from services.dex.rfq.terms import legs
 from services.wallet.ledger import Ledger
-from services.wallet.rows import RESERVATIONS, SHARES, share_key
+from services.wallet.rows import SHARES, Reserved, share_key
 
 __all__ = ("end_quote", "end_request", "live_quotes")
 
@@ -28,8 +27,11 @@ def live_quotes(state: State, request: str) -> list[tuple[str, Quote]]:
     return found
 
 
-def end_quote(state: State, context: Context, ledger: Ledger, key: str, quote: Quote, reason: str) -> None:
-    ledger.keep(key, 0)
+def end_quote(
+    state: State, context: Context, ledger: Ledger, key: str, quote: Quote, left: Reserved, reason: str
+) -> None:
+    """``left``: of what it holds, when it ends."""
+    ledger.keep(quote.account, left, 0)
     state[QUOTES].delete(key)
     shown_in = quote.request if quote.shown else ""
     state[ENDED_QUOTES].insert(key, EndedQuote(quote.account, shown_in, quote, reason, context.time_us))
@@ -40,17 +42,8 @@ def end_request(
 ) -> None:
     """``outcome`` is the request's state from now on; ``reason`` is why the quotes end that are left."""
     quotes = live_quotes(state, key)
-    state.need(
-        [
-            touch
-            for quote_key, quote in quotes
-            for touch in (
-                (RESERVATIONS, quote_key),
-                (SHARES, share_key(f"{quote.account}/{legs(quote.terms, quote.price)[1].asset}", context.source)),
-            )
-        ]
-    )
+    state.need([(SHARES, share_key(f"{quote.account}/{quote.reserved.asset}", context.source)) for _, quote in quotes])
     for quote_key, quote in quotes:
-        end_quote(state, context, ledger, quote_key, quote, reason)
+        end_quote(state, context, ledger, quote_key, quote, quote.reserved, reason)
     state[REQUESTS].delete(key)
     state[ENDED_REQUESTS].insert(key, EndedRequest(request.account, request, outcome, context.time_us))

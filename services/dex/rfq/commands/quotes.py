@@ -17,7 +17,7 @@ from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.shares import check_debit
 from services.wallet.ledger import Ledger
-from services.wallet.rows import ACCOUNTS, Account
+from services.wallet.rows import ACCOUNTS, Account, Reserved
 
 __all__ = (
     "check_owners",
@@ -42,11 +42,14 @@ def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
         raise Rejected("quotes_ended", "the time for quotes is over", status=409, field="/id")
     check_pair(state, context.source, request.terms.base, request.terms.quote, "/id")
     check_owners(state, context, request.account, account)
+    price = parse_price(request.terms, command.price)
+    gives = legs(request.terms, price)[1]
     quote = Quote(
-        request_key,
         account,
+        Reserved(gives.asset, 0),
+        request_key,
         request.account,
-        parse_price(request.terms, command.price),
+        price,
         request.terms,
         context.time_us,
         _valid_until_us(context, request, command),
@@ -54,12 +57,11 @@ def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
     )
     key = context.new_key()
     _make_room(state, context, quote)
-    gives = legs(quote.terms, quote.price)[1]
     ledger = Ledger(state, context)
     purpose = ("rfq.quote", request_key, gives.amount)
-    ledger.reserve(QUOTES, key, account, gives.asset, gives.amount + gives.fee, gives.amount, purpose)
+    reserved = ledger.reserve(account, gives.asset, gives.amount + gives.fee, gives.amount, purpose)
     ledger.write()
-    state[QUOTES].insert(key, quote)
+    state[QUOTES].insert(key, msgspec.structs.replace(quote, reserved=reserved))
     if quote.shown and request.state == OPEN:
         state[REQUESTS].put(request_key, msgspec.structs.replace(request, state=QUOTED))
 
@@ -189,5 +191,5 @@ def _rank(quote: Quote) -> int:
 
 def _release(state: State, context: Context, key: str, quote: Quote, reason: str) -> None:
     ledger = Ledger(state, context)
-    end_quote(state, context, ledger, key, quote, reason)
+    end_quote(state, context, ledger, key, quote, quote.reserved, reason)
     ledger.write()
