@@ -45,7 +45,8 @@ class Unfit(NamedTuple):
 
 class Match(NamedTuple):
     """``filled`` is what the fills come to, ``remaining`` what nobody took, ``prevented`` how much of the taker was.
-    ``reason`` is why the rest must not rest: ``self_trade``, ``fill_limit``; empty when it may."""
+    ``reason`` is why the taker ends here: ``self_trade`` (also when the last of it was prevented), ``fill_limit``;
+    empty when what is left may rest, or all of it is filled."""
 
     fills: list[Fill]
     met: list[Prevented]
@@ -93,6 +94,8 @@ def match(
             met.append(Prevented(key, maker, quantity, cancelled=False))
             remaining -= quantity
             prevented += quantity
+            if not remaining:
+                reason = "self_trade"
         else:
             if prevention in ("maker", "both"):
                 met.append(Prevented(key, maker, maker.remaining, cancelled=True))

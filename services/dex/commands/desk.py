@@ -152,7 +152,7 @@ class Desk:
             return
         if waited:
             orders.delete(key)
-        self._close(key, left, found.reason or ("immediate_or_cancel" if found.remaining else _whole(left)))
+        self._close(key, left, found.reason or ("immediate_or_cancel" if found.remaining else "filled"))
 
     def wait(self, key: str, order: Order) -> None:
         """A stop order waits outside the book, funded."""
@@ -292,7 +292,7 @@ class Desk:
         if left.remaining:
             self.state[ORDERS].put(key, left)
         else:
-            self.end(key, left, _whole(left))
+            self.end(key, left, "filled")
 
     def _prevent(self, key: str, maker: Order, quantity: int) -> None:
         remaining, prevented = maker.remaining - quantity, maker.prevented + quantity
@@ -343,7 +343,3 @@ def _purpose(order: Order) -> Purpose:
 
 def _crosses(taker: Order, maker: Order) -> bool:
     return maker.price <= taker.price if taker.side == BUY else maker.price >= taker.price
-
-
-def _whole(order: Order) -> str:
-    return "filled" if order.filled else "self_trade"

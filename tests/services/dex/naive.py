@@ -207,6 +207,7 @@ class Naive(Rules):
                 shrinks.append((maker, quantity))
                 left -= quantity
                 prevented += quantity
+                reason = "" if left else "self_trade"
             else:
                 if order.prevention in ("maker", "both"):
                     ends.append((maker, "self_trade"))
@@ -242,7 +243,7 @@ class Naive(Rules):
         if stays:
             self.open.append(order)
             return
-        self._ended(order, reason or ("immediate_or_cancel" if left else "filled" if order.filled else "self_trade"))
+        self._ended(order, reason or ("immediate_or_cancel" if left else "filled"))
 
     def _trade(self, taker: Rest, maker: Rest, quantity: int, taker_fee: int) -> None:
         cash = self._notional(maker.price, quantity)

@@ -96,6 +96,31 @@ async def test_fill_or_kill_is_filled_and_not_prevented():
         check_exchange(one.home)
 
 
+async def test_what_prevention_took_the_last_of_is_not_called_filled():
+    """Whether it took or made, and whatever it was filled with before."""
+    async with exchange() as one:
+        a, b = await one.trader("a"), await one.trader("b")
+        await one.order("b", b, "sell", "1", "99")
+        own = await one.order("a", a, "sell", "3", "100")
+        taker = await one.order("a", a, "buy", "2", "100", prevention="decrement")
+        assert (taker.status, taker.reason, taker.filled, taker.prevented) == (
+            "cancelled",
+            "self_trade",
+            "1.0000",
+            "1.0000",
+        )
+        await one.order("b", b, "buy", "1", "100")
+        await one.order("a", a, "buy", "1", "100", prevention="decrement")
+        maker = rows(one.home, CLOSED)[own.id.replace("~", "/")]
+        assert (maker.reason, maker.filled, maker.prevented) == ("self_trade", 10_000, 20_000)
+        # Prevented first and filled last, it is filled.
+        await one.order("a", a, "sell", "1", "99")
+        await one.order("b", b, "sell", "1", "100")
+        last = await one.order("a", a, "buy", "2", "100", prevention="decrement")
+        assert (last.status, last.filled, last.prevented) == ("filled", "1.0000", "1.0000")
+        check_exchange(one.home)
+
+
 async def test_who_may_not_pay_is_not_looked_for_beyond_what_is_needed():
     async with exchange() as one:
         a, b, c = await one.trader("a"), await one.trader("b"), await one.trader("c")
