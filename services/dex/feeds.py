@@ -30,7 +30,7 @@ from services.dex.queries import (
     levels,
 )
 from services.dex.routes import BASE
-from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES
+from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, PLACES_PER_EVENT, SELL, TRADES
 from services.dex.states import state_of
 from services.dex.views import OrderView, closed_view, market_name, order_view
 from services.wallet.queries import check_reader, outside_key
@@ -103,10 +103,15 @@ def _depth_delta(view: Any, key: str, changes: Sequence[EntryRows]) -> Frame | N
         if book is None:
             continue
         sequences.append(book.sequence)
-        found: list[tuple[str, Any]] = [*rows.rows(ORDERS), *rows.rows(CLOSED)]
-        for _, order in found:
-            if order.market == key:
+        for _, order in rows.rows(ORDERS):
+            if order.market == key and not order.stop:
                 touched[(order.side, order.price)] = None
+        for _, ended in rows.rows(CLOSED):
+            # What waited for its stop, or came in this very event, was never in the book: its price is nobody's
+            # business.
+            rested = not ended.stop and ended.priority // PLACES_PER_EVENT != book.sequence
+            if ended.market == key and rested:
+                touched[(ended.side, ended.price)] = None
     if not sequences:
         return None
     market, book = view[MARKETS].get(key), view[BOOKS].get(key)

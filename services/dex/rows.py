@@ -142,7 +142,7 @@ class Order(Holding, frozen=True):
 
 
 class Closed(Owned, frozen=True):
-    """An order that has ended, and why: ``reason``. ``priority`` as above."""
+    """An order that has ended, and why: ``reason``. ``priority`` as above; ``stop`` too, 0 of one that woke before."""
 
     market: str
     account: str
@@ -160,6 +160,7 @@ class Closed(Owned, frozen=True):
     cancelled: int = 0
     prevented: int = 0
     turnover: int = 0
+    stop: int = 0
 
 
 class Trade(Owned, frozen=True):

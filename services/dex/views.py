@@ -86,7 +86,8 @@ class FillView(msgspec.Struct, frozen=True):
 
 class OrderView(msgspec.Struct, frozen=True):
     """``status``: ``open``, ``waiting`` (for its stop), ``filled``, ``cancelled`` or ``expired``; ``reason`` says
-    why one ended. quantity = filled + remaining + cancelled + prevented. ``fills`` are those of this very request."""
+    why one ended. ``stop``: the price that it waits for, or waited for when it ended; null once it woke. quantity =
+    filled + remaining + cancelled + prevented. ``fills`` are those of this very request."""
 
     id: str
     market: str
@@ -212,7 +213,7 @@ def closed_view(key: str, order: Closed, scales: Scales, fills: Iterable[FillVie
         order.reason if order.reason in ("filled", "expired") else "cancelled",
         order.reason,
         format_amount(order.price, price),
-        None,
+        format_amount(order.stop, price) if order.stop else None,
         format_amount(order.quantity, base),
         format_amount(order.filled, base),
         format_amount(0, base),

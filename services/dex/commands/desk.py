@@ -324,6 +324,7 @@ class Desk:
                 order.cancelled + order.remaining,
                 order.prevented,
                 order.turnover,
+                order.stop,
             ),
         )
 

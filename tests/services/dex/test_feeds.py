@@ -158,6 +158,37 @@ async def test_depth_adds_up_to_the_book(follows: bool) -> None:
         check_exchange(made.home)
 
 
+async def test_depth_tells_nothing_of_what_was_never_in_the_book() -> None:
+    """Where stop orders wait, and how far an order that took would have gone, is their owners' business."""
+    async with exchange() as made, served(made.home) as server:
+        maker, taker = await made.trader("a"), await made.trader("b")
+        async with stream(server, DEPTH) as depths:
+            await depths.next()
+
+            async def levels() -> tuple[list[list[str]], list[list[str]]]:
+                message = await depths.next()
+                return message["bids"], message["asks"]
+
+            waiting = await made.order("b", taker, "buy", "1", "106", kind="stop_limit", stop="105")
+            assert await levels() == ([], [])
+            await made.order("a", maker, "sell", "1", "81", kind="stop", stop="90")
+            assert await levels() == ([], [])
+            await made.order("b", taker, "buy", "1", "104", time_in_force="ioc")
+            assert await levels() == ([], [])
+            await made.cancel("b", waiting.id)
+            assert await levels() == ([], [])
+            await made.order("a", maker, "sell", "1", "103")
+            assert await levels() == ([], [["103.00", "1.0000"]])
+            # It wakes in the commit of the trade that reaches its stop, takes the other half, and rests.
+            woken = await made.order("b", taker, "buy", "2", "110", kind="stop_limit", stop="100")
+            assert await levels() == ([], [])
+            await made.order("b", taker, "buy", "0.5", "109", time_in_force="ioc")
+            assert await levels() == ([["110.00", "1.5000"]], [["103.00", "0.0000"]])
+            await made.cancel("b", woken.id)
+            assert await levels() == ([["110.00", "0.0000"]], [])
+        check_exchange(made.home)
+
+
 async def test_candles_grow_and_end() -> None:
     async with exchange() as made, served(made.home) as server:
         maker, taker = await made.trader("a"), await made.trader("b")

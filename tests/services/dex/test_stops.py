@@ -143,6 +143,19 @@ async def test_a_frozen_or_expired_stop_ends_when_it_should_wake_and_those_behin
         assert closed[inside(good.id)].reason == "filled"
 
 
+async def test_what_ended_waiting_still_says_for_which_price_it_waited():
+    async with exchange() as one:
+        a, b = await one.trader("a"), await one.trader("b")
+        waited = await one.order("b", b, "buy", "1", "111", kind="stop_limit", stop="110")
+        ended = await one.cancel("b", waited.id)
+        assert (ended.status, ended.stop, ended.price) == ("cancelled", "110.00", "111.00")
+        # One that woke does not wait any more, whatever became of it.
+        await one.order("b", b, "buy", "1", "150", kind="stop", stop="101")
+        await last_price(one, a, b, "102")
+        await settle(one)
+        assert [row.stop for row in rows(one.home, CLOSED).values() if row.kind == "stop"] == [0]
+
+
 async def test_a_stop_expires_while_it_waits():
     async with exchange() as one:
         a = await one.trader("a")
