@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from jilnode.module import EntryRows, Feed, Frame, QueryContext
+from services.dex import examples
 from services.dex.commands.markets import market_key
 from services.dex.intents import CancelAll
 from services.dex.listings import (
@@ -215,7 +216,7 @@ def _cancel(context: QueryContext, params: OrdersStreamParams) -> CancelAll | No
     return CancelAll(params.account) if params.cancel_on_disconnect else None
 
 
-_MARKET = "GOLD-USDX@sg-mas-01"
+_BIDS = [Level("101.20", "4.5000")]
 
 FEEDS = (
     Feed(
@@ -231,7 +232,13 @@ FEEDS = (
         delta=_depth_delta,
         concerns=_markets,
         example=DepthMessage(
-            _MARKET, 52302, 52301, "normal", [Level("101.20", "4.5000")], [Level("101.30", "0.0000")], 2222106143
+            examples.MARKET_NAME,
+            examples.DEPTH.sequence + 1,
+            examples.DEPTH.sequence,
+            "normal",
+            _BIDS,
+            [Level("101.30", "0.0000")],
+            checksum(_BIDS, []),
         ),
         description="Set each level of a delta to its new quantity, and take out those of 0. If `previous` is not the "
         "`sequence` that you have, or your ten best levels give another `checksum`, begin again.",
@@ -248,11 +255,7 @@ FEEDS = (
         snapshot=_trades,
         delta=_trades_delta,
         concerns=_markets,
-        example=TradesMessage(
-            _MARKET,
-            4712,
-            [TradeView("sg-mas-01~0-00000004d2-1", 4712, "101.20", "0.5000", "50.6000", "buy", 1795415580000000)],
-        ),
+        example=TradesMessage(examples.MARKET_NAME, examples.TRADES.items[0].number, examples.TRADES.items),
         description="Trades are numbered without gaps; what was missed can be listed.",
     ),
     Feed(
@@ -267,7 +270,7 @@ FEEDS = (
         snapshot=_candles,
         delta=_candles_delta,
         concerns=_markets,
-        example=CandlesMessage(_MARKET, [], None),
+        example=CandlesMessage(examples.MARKET_NAME, [], examples.CANDLES.items[0]),
         description="Of one minute each; longer ones are sums of these.",
     ),
     Feed(
@@ -283,7 +286,7 @@ FEEDS = (
         delta=_orders_delta,
         concerns=_accounts,
         on_close=_cancel,
-        example=OrdersMessage("sg-mas-01~0-0000000004", [], []),
+        example=OrdersMessage(examples.ACCOUNT_ID, examples.OPEN_ORDERS.items, examples.FILLS.items),
         description="With `cancel_on_disconnect=true` every open order of the account at this node is cancelled when "
         "the stream ends, whatever ended it; not when the node itself is killed, so give such orders an expiry too.",
     ),

@@ -7,13 +7,11 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
-from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, SELL, TRADES, Book, Candle, Trade
+from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, SELL, TRADES, Book, Candle, Trade
 from services.dex.states import MINUTE_US
-from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name, order_view
+from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name
 from services.wallet.amounts import format_amount
 from services.wallet.listings import HistoryParams, cursor_of, own_account
-from services.wallet.queries import check_reader, outside_key
-from services.wallet.rows import ACCOUNTS
 from services.wallet.views import outside
 
 __all__ = (
@@ -21,7 +19,6 @@ __all__ = (
     "Candles",
     "CandlesParams",
     "Fills",
-    "OrderParams",
     "Orders",
     "OwnFill",
     "TradeView",
@@ -32,7 +29,6 @@ __all__ = (
     "closed_orders",
     "fills",
     "minute_of",
-    "order",
     "own_fill",
     "running_candle",
     "trade_view",
@@ -41,10 +37,6 @@ __all__ = (
 
 CANDLE_MINUTES = (1, 5, 15, 60, 240, 1440)
 CANDLE_ROWS_MAX = 1500
-
-
-class OrderParams(msgspec.Struct, frozen=True):
-    id: str
 
 
 class TradesParams(msgspec.Struct, frozen=True):
@@ -121,30 +113,6 @@ class Candles(msgspec.Struct, frozen=True):
     minutes: int
     items: list[CandleView]
     next: str | None
-
-
-async def order(reader: Any, context: QueryContext, params: OrderParams) -> OrderView:
-    """An order of the caller's, open or ended."""
-    key = outside_key(params.id, "/id")
-    for table, view in ((ORDERS, order_view), (CLOSED, closed_view)):
-        image = (await reader.get(table, [key])).get(key)
-        if image is not None:
-            await _check_account(reader, context, image.row.account)
-            book = (await reader.get(BOOKS, [image.row.market]))[image.row.market]
-            return view(key, image.row, book.row.scales)
-    raise _unknown_order()
-
-
-async def _check_account(reader: Any, context: QueryContext, account: str) -> None:
-    image = (await reader.get(ACCOUNTS, [account])).get(account)
-    try:
-        check_reader(context, None if image is None else image.row)
-    except Rejected:
-        raise _unknown_order() from None
-
-
-def _unknown_order() -> Rejected:
-    return Rejected("unknown_order", "no such order of yours is known here", status=404, field="/id")
 
 
 async def closed_orders(reader: Any, context: QueryContext, params: HistoryParams) -> Orders:

@@ -1,4 +1,4 @@
-"""What can be asked of markets and open orders: committed rows, of this node's markets and of those that it follows."""
+"""What can be asked of markets and orders: committed rows, of this node's markets and of those that it follows."""
 
 from typing import Any
 from zlib import crc32
@@ -6,14 +6,14 @@ from zlib import crc32
 import msgspec
 
 from jilnode.limits import INT64_MAX
-from jilnode.module import QueryContext, Rejected
+from jilnode.module import QueryContext, Rejected, Touch
 from services.dex.commands.markets import market_key
-from services.dex.rows import BOOKS, BUY, MARKETS, ORDERS, SELL, Book, Market
+from services.dex.rows import BOOKS, BUY, CLOSED, MARKETS, ORDERS, SELL, Book, Closed, Market
 from services.dex.states import state_of
-from services.dex.views import MarketView, OrderView, market_name, market_view, order_view
+from services.dex.views import MarketView, OrderView, closed_view, market_name, market_view, order_view
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import asset_of
-from services.wallet.queries import check_reader, resolve
+from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 
 __all__ = (
@@ -31,6 +31,7 @@ __all__ = (
     "NoParams",
     "OpenOrders",
     "OpenOrdersParams",
+    "OrderParams",
     "age_ms",
     "checksum",
     "consolidated",
@@ -41,6 +42,8 @@ __all__ = (
     "market",
     "markets",
     "open_orders",
+    "order",
+    "order_touch",
 )
 
 LEVELS_MAX = 500
@@ -73,6 +76,10 @@ class OpenOrdersParams(msgspec.Struct, frozen=True):
     account: str
     market: str = ""
     after: str = ""
+
+
+class OrderParams(msgspec.Struct, frozen=True):
+    id: str
 
 
 class Markets(msgspec.Struct, frozen=True):
@@ -255,3 +262,20 @@ def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> O
             return OpenOrders(found, found[-1].id)
         found.append(order_view(key, order, view[BOOKS].get(order.market).scales))
     return OpenOrders(found, None)
+
+
+def order(view: Any, context: QueryContext, params: OrderParams) -> OrderView:
+    """An order of the caller's, open or ended."""
+    key = outside_key(params.id, "/id")
+    found = view[ORDERS].get(key) or view[CLOSED].get(key)
+    try:
+        check_reader(context, None if found is None else view[ACCOUNTS].get(found.account))
+    except Rejected:
+        raise Rejected("unknown_order", "no such order of yours is known here", status=404, field="/id") from None
+    scales = view[BOOKS].get(found.market).scales
+    return closed_view(key, found, scales) if isinstance(found, Closed) else order_view(key, found, scales)
+
+
+def order_touch(params: OrderParams) -> Touch:
+    """The row that changes while an order is open. What has ended does not change."""
+    return ORDERS, params.id.replace("~", "/")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from jilnode.module import Query, Write
-from services.dex import listings, queries
+from services.dex import examples, listings, queries
 from services.dex.intents import (
     AmendOrder,
     CancelAll,
@@ -20,62 +20,13 @@ from services.dex.intents import (
     SetMarket,
     SetMarketStatus,
 )
-from services.dex.views import (
-    BatchItem,
-    BatchView,
-    CancelledView,
-    FillView,
-    GroupView,
-    MarketView,
-    OrderView,
-    ReplacedView,
-)
+from services.dex.views import BatchView, CancelledView, GroupView, MarketView, OrderView, ReplacedView
 from services.wallet.listings import HistoryParams
 
 __all__ = ("BASE", "QUERIES", "WRITES")
 
 BASE = "/v1/dex"
-_MARKET = "GOLD-USDX@sg-mas-01"
-_ORDER = PlaceOrder(_MARKET, "kestrel@sg-mas-01", "buy", "1.50", "101.25", client_id="mine-1")
-_MARKET_VIEW = MarketView(
-    _MARKET,
-    "GOLD@sg-mas-01",
-    "USDX@sg-mas-01",
-    "0.01",
-    "0.01",
-    "0.0000",
-    1000,
-    5,
-    10,
-    (300, 1000, 2000),
-    "normal",
-    "",
-    "101.25",
-    4711,
-    52301,
-)
-_ORDER_VIEW = OrderView(
-    "sg-mas-01~0-00000004d2",
-    _MARKET,
-    "sg-mas-01~0-0000000004",
-    "buy",
-    "limit",
-    "gtc",
-    "open",
-    "",
-    "101.25",
-    None,
-    "1.5000",
-    "0.5000",
-    "1.0000",
-    "0.0000",
-    "0.0000",
-    "50.6000",
-    "mine-1",
-    1795415580000000,
-    None,
-    [FillView("sg-mas-01~0-00000004d2-1", 4711, "101.20", "0.5000", "50.6000", "0.0506", "taker")],
-)
+_OF_ACCOUNT = HistoryParams(examples.ACCOUNT_ID)
 
 
 class NoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,7 +100,7 @@ WRITES = (
         "dex:operate",
         "Open a market at this node",
         example=CreateMarket("GOLD@sg-mas-01", "USDX@sg-mas-01", "0.01", "0.01", maker_bps=5, taker_bps=10),
-        reply_example=_MARKET_VIEW,
+        reply_example=examples.MARKET,
         description="Tick times lot must be a whole number of the quote's minor units, so that no fill is rounded.",
     ),
     Write(
@@ -161,8 +112,8 @@ WRITES = (
         method="PUT",
         status=200,
         command=_set_market,
-        example=MarketBody(band_bps=500, maker_bps=5, taker_bps=10),
-        reply_example=_MARKET_VIEW,
+        example=MarketBody(maker_bps=5, taker_bps=10),
+        reply_example=examples.MARKET,
     ),
     Write(
         f"{BASE}/markets/{{market:str}}/halt",
@@ -173,7 +124,7 @@ WRITES = (
         status=200,
         command=_halt,
         example=HaltBody("news pending"),
-        reply_example=_MARKET_VIEW,
+        reply_example=examples.HALTED,
         description="Open orders stay and can be cancelled; nothing is filled.",
     ),
     Write(
@@ -185,7 +136,7 @@ WRITES = (
         status=200,
         command=_resume,
         example=NoBody(),
-        reply_example=_MARKET_VIEW,
+        reply_example=examples.MARKET,
     ),
     Write(
         f"{BASE}/accounts/{{account:str}}/group",
@@ -197,7 +148,7 @@ WRITES = (
         status=200,
         command=_group,
         example=GroupBody("house-7"),
-        reply_example=GroupView("sg-mas-01~0-0000000004", "house-7"),
+        reply_example=examples.GROUP,
     ),
     Write(
         f"{BASE}/orders",
@@ -206,8 +157,8 @@ WRITES = (
         "dex:trade",
         "Place an order",
         hot=True,
-        example=_ORDER,
-        reply_example=_ORDER_VIEW,
+        example=examples.PLACE,
+        reply_example=examples.ORDER,
         description="Decided, filled and durable once answered. What it may cost is set aside before it rests. "
         "`421`: the market's book is at another node.",
     ),
@@ -217,8 +168,8 @@ WRITES = (
         BatchView,
         "dex:trade",
         "Place up to 100 orders, each for itself",
-        example=PlaceOrders((_ORDER,)),
-        reply_example=BatchView("sg-mas-01~0-00000004d2", 1, 0, 0, [BatchItem(0, _ORDER_VIEW)]),
+        example=PlaceOrders((examples.PLACE, examples.PLACE_BETWEEN_LOTS)),
+        reply_example=examples.BATCH,
         description="One event. Together they meet at most 100 resting orders.",
     ),
     Write(
@@ -228,8 +179,8 @@ WRITES = (
         "dex:trade",
         "Cancel all open orders of an account",
         status=200,
-        example=CancelAll("kestrel@sg-mas-01", _MARKET),
-        reply_example=CancelledView(["sg-mas-01~0-00000004d2"], False),
+        example=CancelAll("kestrel@sg-mas-01", examples.MARKET_NAME),
+        reply_example=examples.CANCELLED,
         description="One hundred at once; the node goes on by itself while there are more.",
     ),
     Write(
@@ -241,7 +192,7 @@ WRITES = (
         status=200,
         command=_cancel,
         example=NoBody(),
-        reply_example=_ORDER_VIEW,
+        reply_example=examples.ENDED,
     ),
     Write(
         f"{BASE}/orders/{{id:str}}/amend",
@@ -252,7 +203,7 @@ WRITES = (
         status=200,
         command=_amend,
         example=AmendBody("1.00"),
-        reply_example=_ORDER_VIEW,
+        reply_example=examples.LOWERED,
     ),
     Write(
         f"{BASE}/orders/{{id:str}}/replace",
@@ -261,8 +212,10 @@ WRITES = (
         "dex:trade",
         "Cancel an order and place another, in one step",
         command=_replace,
-        example=ReplaceBody(_ORDER),
-        reply_example=ReplacedView(_ORDER_VIEW, _ORDER_VIEW),
+        example=ReplaceBody(examples.PLACE),
+        reply_example=examples.REPLACED,
+        description="What the old order was filled with does not count for the new one. With `If-Match` and the ETag "
+        "of the order as you know it, nothing is done if it was filled meanwhile.",
     ),
     Write(
         f"{BASE}/quotes",
@@ -273,11 +226,11 @@ WRITES = (
         method="PUT",
         status=201,
         example=MassQuote(
-            _MARKET,
+            examples.MARKET_NAME,
             "kestrel@sg-mas-01",
             (QuoteEntry("buy", "101.20", "5.00"), QuoteEntry("sell", "101.30", "5.00")),
         ),
-        reply_example=BatchView("sg-mas-01~0-00000004d3", 1, 0, 2, [BatchItem(0, _ORDER_VIEW)]),
+        reply_example=examples.QUOTED,
     ),
 )
 
@@ -289,7 +242,7 @@ QUERIES = (
         "dex:read",
         "All markets known here, at whatever node",
         queries.markets,
-        reply_example=queries.Markets([_MARKET_VIEW]),
+        reply_example=queries.Markets([examples.MARKET]),
     ),
     Query(
         f"{BASE}/markets/{{market:str}}",
@@ -298,7 +251,8 @@ QUERIES = (
         "dex:read",
         "One market",
         queries.market,
-        reply_example=_MARKET_VIEW,
+        example=queries.MarketParams(examples.MARKET_NAME),
+        reply_example=examples.MARKET,
     ),
     Query(
         f"{BASE}/markets/{{market:str}}/depth",
@@ -307,15 +261,8 @@ QUERIES = (
         "dex:read",
         "A market's book, level by level",
         queries.depth,
-        reply_example=queries.Depth(
-            _MARKET,
-            52301,
-            "normal",
-            0,
-            [queries.Level("101.20", "5.0000")],
-            [queries.Level("101.30", "5.0000")],
-            2222106143,
-        ),
+        example=queries.DepthParams(examples.MARKET_NAME),
+        reply_example=examples.DEPTH,
         description="At the market's own node, or from a replica; `age_ms` says how old that is.",
     ),
     Query(
@@ -325,6 +272,8 @@ QUERIES = (
         "dex:read",
         "A market's trades, newest first",
         listing=listings.trades,
+        example=listings.TradesParams(examples.MARKET_NAME),
+        reply_example=examples.TRADES,
     ),
     Query(
         f"{BASE}/markets/{{market:str}}/candles",
@@ -333,6 +282,8 @@ QUERIES = (
         "dex:read",
         "A market's candles, oldest first",
         listing=listings.candles,
+        example=listings.CandlesParams(examples.MARKET_NAME),
+        reply_example=examples.CANDLES,
     ),
     Query(
         f"{BASE}/depth",
@@ -341,6 +292,9 @@ QUERIES = (
         "dex:read",
         "The books of one pair at all nodes, as one",
         queries.consolidated,
+        example=queries.ConsolidatedParams(examples.BASE_ASSET, examples.QUOTE_ASSET),
+        reply_example=examples.CONSOLIDATED,
+        description="From this node's replicas; `age_ms` says of each book how old what this node knows of it is.",
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/orders",
@@ -349,7 +303,8 @@ QUERIES = (
         "dex:read",
         "An account's open orders",
         queries.open_orders,
-        reply_example=queries.OpenOrders([_ORDER_VIEW], None),
+        example=queries.OpenOrdersParams(examples.ACCOUNT_ID),
+        reply_example=examples.OPEN_ORDERS,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/orders/ended",
@@ -358,6 +313,8 @@ QUERIES = (
         "dex:read",
         "An account's orders that have ended, newest first",
         listing=listings.closed_orders,
+        example=_OF_ACCOUNT,
+        reply_example=examples.ENDED_ORDERS,
     ),
     Query(
         f"{BASE}/accounts/{{account:str}}/fills",
@@ -366,14 +323,19 @@ QUERIES = (
         "dex:read",
         "An account's fills, newest first",
         listing=listings.fills,
+        example=_OF_ACCOUNT,
+        reply_example=examples.FILLS,
     ),
     Query(
         f"{BASE}/orders/{{id:str}}",
-        listings.OrderParams,
+        queries.OrderParams,
         OrderView,
         "dex:read",
         "One order, open or ended",
-        listing=listings.order,
-        reply_example=_ORDER_VIEW,
+        queries.order,
+        etag=queries.order_touch,
+        example=queries.OrderParams(examples.ORDER.id),
+        reply_example=examples.OPEN_ORDERS.items[0],
+        description="One that is open has an ETag, which moves whenever it is filled or changed.",
     ),
 )
