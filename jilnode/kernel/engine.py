@@ -32,7 +32,7 @@ from jilnode.kernel.rows import encode_row
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import Change as LoggedChange
-from jilnode.kernel.state import Context, State
+from jilnode.kernel.state import Context, State, misdirected
 from jilnode.kernel.system import (
     DECISIONS,
     HEADS,
@@ -214,6 +214,9 @@ class Engine:
     def _check_etags(self, expected: Mapping[Touch, tuple[str, int, int]]) -> None:
         for (table, key), etag in expected.items():
             image = self.caches[table].get(key)
+            if image is not None and image.owner != self.source:
+                # Here it may be behind: its owner says whether it has changed.
+                raise misdirected(image.owner)
             if image is None or (image.owner, image.epoch, image.sequence) != etag:
                 raise Rejected("precondition_failed", "somebody else changed the row meanwhile", status=412)
 

@@ -13,7 +13,7 @@ from jilnode.kernel.ports import Wanted
 from jilnode.kernel.rows import Image, Local, Owned
 from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
 
-__all__ = ("Context", "State", "TableAccess", "TableView", "View", "key_fits")
+__all__ = ("Context", "State", "TableAccess", "TableView", "View", "key_fits", "misdirected")
 
 R = TypeVar("R", bound=Owned | Local)
 

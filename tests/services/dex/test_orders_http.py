@@ -109,6 +109,26 @@ async def test_an_order_that_was_filled_meanwhile_is_left_alone_if_its_owner_say
         assert (await client.write(path, body, **{"If-Match": etag})).status_code == 412
 
 
+async def test_only_the_node_of_an_order_says_whether_it_is_still_what_it_was() -> None:
+    """A node that follows may be behind, so it names the one that knows, whatever it has heard."""
+    async with exchange(2) as two, client_of(two.home) as client, client_of(two.nodes[1]) as elsewhere:
+        await two.settle()
+        a, b = await two.trader("a"), await two.trader("b")
+        order = f"/orders/{await client.place(a, 'sell', '3', '100')}"
+        await two.settle()
+        heard = (await elsewhere.get(order)).headers["etag"]
+        assert heard == (await client.get(order)).headers["etag"]
+        await client.place(b, "buy", "1", "100", "b")
+        newer = (await client.get(order)).headers["etag"]
+        for etag in (heard, newer):
+            answer = await elsewhere.write(f"{order}/cancel", **{"If-Match": etag})
+            assert (answer.status_code, answer.json()["code"], answer.json()["owner"]) == (
+                421,
+                "misdirected",
+                "sg-mas-01",
+            )
+
+
 async def test_an_order_is_read_by_its_owner_while_it_is_open_and_after() -> None:
     async with exchange() as one, client_of(one.home) as client:
         a = await one.trader("a")
