@@ -13,6 +13,7 @@ from services.dex.states import state_of
 from services.dex.views import MarketView, OrderView, closed_view, market_name, market_view, order_view
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import asset_of
+from services.wallet.listings import cursor_of
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 
@@ -252,7 +253,7 @@ def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> O
     account = resolve(view, params.account)
     check_reader(context, view[ACCOUNTS].get(account) if account else None)
     wanted = known_market(view, params.market)[0] if params.market else ""
-    after = params.after.replace("~", "/")
+    after = cursor_of(params.after, OPEN_ORDERS_PAGE) or ""
     found: list[OrderView] = []
     for key in view[ORDERS].keys("by_account", account):
         order = view[ORDERS].get(key)

@@ -14,7 +14,7 @@ def parse_amount(text: str, scale: int, field: str = "/amount", *, zero: bool = 
     if not whole.isdecimal() or not whole.isascii() or (point and not (decimals.isdecimal() and decimals.isascii())):
         raise Rejected("bad_amount", "an amount is digits, with a point before the decimals", field=field, status=400)
     if len(decimals) > scale:
-        raise Rejected("too_many_decimals", f"this asset has {scale} decimals", field=field)
+        raise Rejected("too_many_decimals", f"{scale} decimals at most", field=field)
     if len(whole) > 19:
         raise Rejected("bad_amount", "the amount is beyond 64 bits", field=field, status=400)
     minor = int(whole + decimals + "0" * (scale - len(decimals)))

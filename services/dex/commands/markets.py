@@ -106,7 +106,7 @@ def set_status(state: State, context: Context, command: SetMarketStatus) -> None
     """An operator's word holds until the operator's next."""
     key, before = market_of(state, context, command.market)
     if len(command.halted) > HALT_CHARS_MAX:
-        raise Rejected("bad_market", f"a reason has at most {HALT_CHARS_MAX} characters", field="/halted", status=400)
+        raise Rejected("bad_market", f"a reason has at most {HALT_CHARS_MAX} characters", field="/reason", status=400)
     _put(state, context, key, msgspec.structs.replace(before, halted=command.halted))
 
 
@@ -141,8 +141,9 @@ def _put(state: State, context: Context, key: str, market: Market) -> None:
 
 
 def _check(market: Market) -> None:
-    if not (0 <= market.maker_bps <= BPS_MAX and 0 <= market.taker_bps <= BPS_MAX):
-        raise Rejected("bad_market", f"fees are 0 to {BPS_MAX} basis points", field="/taker_bps", status=400)
+    for field, bps in (("/maker_bps", market.maker_bps), ("/taker_bps", market.taker_bps)):
+        if not 0 <= bps <= BPS_MAX:
+            raise Rejected("bad_market", f"a fee is 0 to {BPS_MAX} basis points", field=field, status=400)
     if not 1 <= market.band_bps <= BAND_BPS_MAX:
         raise Rejected("bad_market", f"a band is 1 to {BAND_BPS_MAX} basis points", field="/band_bps", status=400)
     elevated, restricted, halted = market.states_bps

@@ -143,6 +143,22 @@ async def test_an_order_is_read_by_its_owner_while_it_is_open_and_after() -> Non
         assert (await client.get("/orders/%20")).status_code == 404
 
 
+async def test_a_refusal_points_at_what_was_sent() -> None:
+    async with exchange() as one, client_of(one.home) as client:
+        a = await one.trader("a")
+        halt = await client.write(f"/markets/{MARKET}/halt", {"reason": "x" * 141}, scopes=OPERATOR)
+        assert (halt.status_code, halt.json()["code"], halt.json()["field"]) == (400, "bad_market", "/reason")
+        terms = await client.write(f"/markets/{MARKET}", {"maker_bps": 1001}, scopes=OPERATOR, method="PUT")
+        assert (terms.status_code, terms.json()["code"], terms.json()["field"]) == (400, "bad_market", "/maker_bps")
+        order = {"market": MARKET, "account": a, "side": "sell", "quantity": "1", "price": "100.001"}
+        finer = (await client.write("/orders", order)).json()
+        assert (finer["code"], finer["field"], "asset" in finer["detail"]) == ("too_many_decimals", "/price", False)
+        await client.place(a, "sell", "1", "100")
+        for path in ("orders", "orders/ended", "fills"):
+            page = await client.get(f"/accounts/{a}/{path}?after=%20")
+            assert (page.status_code, page.json()["code"], page.json()["field"]) == (400, "bad_request", "/after")
+
+
 def test_the_routes_can_be_served_and_their_examples_are_what_they_take_and_give() -> None:
     check_modules([WALLET, DEX])
     for write in routes.WRITES:

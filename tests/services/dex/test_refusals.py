@@ -226,7 +226,7 @@ MARKETS_REFUSED = {
     "a lot of nothing": ({"lot": "0"}, "bad_amount", "/lot"),
     "a tick and a lot with a remainder": ({"lot": "0.001", "tick": "0.01"}, "bad_market", "/lot"),
     "a fee of more than a tenth": ({"taker_bps": 1001}, "bad_market", "/taker_bps"),
-    "a fee of less than nothing": ({"maker_bps": -1}, "bad_market", "/taker_bps"),
+    "a fee of less than nothing": ({"maker_bps": -1}, "bad_market", "/maker_bps"),
     "no band": ({"band_bps": 0}, "bad_market", "/band_bps"),
     "states that do not rise": ({"states_bps": (5, 5, 6)}, "bad_market", "/states_bps"),
 }
