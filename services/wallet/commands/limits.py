@@ -3,6 +3,7 @@
 from typing import Any
 
 from jilnode.kernel.state import Context, State
+from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected, Table
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
@@ -189,14 +190,15 @@ def _usage(state: State, context: Context, balance: str, limit: Limit) -> Usage:
 
 
 def _count(state: State, balance: str, usage: Usage, amount: int, count: int) -> None:
+    """What no limit bounds may be more than 64 bits in a month: it is counted up to there."""
     state[USAGE].put(
         balance,
         Usage(
             usage.scale,
             usage.day,
-            usage.daily + amount,
+            min(usage.daily + amount, INT64_MAX),
             usage.month,
-            usage.monthly + amount,
+            min(usage.monthly + amount, INT64_MAX),
             usage.window,
             usage.count + count,
         ),

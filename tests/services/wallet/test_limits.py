@@ -3,6 +3,7 @@
 import pytest
 
 from jilnode.kernel.errors import Rejected
+from jilnode.limits import INT64_MAX
 from services.wallet.intents import PostPending, ReserveTransfer, SetLimit, SetRoaming, VoidPending
 from services.wallet.rows import USAGE, VISITS
 from tests.services.wallet.kit import CHF, bank, check_conservation, rows, started, turn
@@ -44,6 +45,22 @@ async def test_a_new_window_begins_at_nothing(limit, seconds):
             await one.pay(a, b, "5.00")
         one.clock.advance(seconds)
         await one.pay(a, b, "5.00")
+
+
+async def test_what_is_counted_stops_at_the_end_of_64_bits():
+    """Nearly all there can be goes to and fro: a limit on the number of payments says nothing of their amounts."""
+    most = f"{INT64_MAX // 100}.00"
+    async with bank() as one:
+        a, b = await one.account("a", most), await one.account("b")
+        await one.operate(SetLimit(a, CHF, count=4))
+        for _ in range(2):
+            await one.pay(a, b, most)
+            await one.pay(b, a, most, "b")
+        pending = (await one.home.run(ReserveTransfer(a, b, CHF, most, timeout_s=60), actor="a")).reply
+        await one.home.run(VoidPending(pending.id), actor="a")
+        (usage,) = rows(one.home, USAGE).values()
+        assert (usage.count, usage.monthly) == (2, INT64_MAX - INT64_MAX // 100 * 100)
+        check_conservation(one.home)
 
 
 async def test_a_limit_that_is_refused():
