@@ -29,6 +29,7 @@ from services.dex.queries import (
     known_market,
     level_views,
     levels,
+    open_page,
 )
 from services.dex.routes import BASE
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, PLACES_PER_EVENT, SELL, TRADES
@@ -79,12 +80,13 @@ class CandlesMessage(msgspec.Struct, frozen=True):
 
 
 class OrdersMessage(msgspec.Struct, frozen=True):
-    """Of a snapshot the open orders; of a delta those that changed, as they are now or as they ended, and the account's
-    fills."""
+    """Of a snapshot the first 500 open orders, and where there are more, in ``next``, the cursor with which the list of
+    open orders goes on; of a delta those that changed, as they are now or as they ended, and the account's fills."""
 
     account: str
     orders: list[OrderView]
     fills: list[OwnFill]
+    next: str | None = None
 
 
 def _depth(view: Any, key: str) -> Frame:
@@ -172,12 +174,8 @@ def _markets(changes: Sequence[EntryRows]) -> Iterable[str]:
 
 
 def _orders(view: Any, account: str) -> Frame:
-    orders = [
-        order_view(key, order, view[BOOKS].get(order.market).scales)
-        for key in view[ORDERS].keys("by_account", account)
-        if (order := view[ORDERS].get(key)) is not None
-    ]
-    return Frame("snapshot", OrdersMessage(account.replace("/", "~"), orders, []))
+    page = open_page(view, account)
+    return Frame("snapshot", OrdersMessage(account.replace("/", "~"), page.items, [], page.next))
 
 
 def _orders_delta(view: Any, account: str, changes: Sequence[EntryRows]) -> Frame | None:

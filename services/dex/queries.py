@@ -20,6 +20,7 @@ from services.wallet.rows import ACCOUNTS
 __all__ = (
     "CHECKSUM_LEVELS",
     "LEVELS_MAX",
+    "OPEN_ORDERS_PAGE",
     "BookMarket",
     "ConsolidatedBook",
     "ConsolidatedLevel",
@@ -43,6 +44,7 @@ __all__ = (
     "market",
     "markets",
     "open_orders",
+    "open_page",
     "order",
     "order_touch",
 )
@@ -253,7 +255,11 @@ def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> O
     account = resolve(view, params.account)
     check_reader(context, view[ACCOUNTS].get(account) if account else None)
     wanted = known_market(view, params.market)[0] if params.market else ""
-    after = cursor_of(params.after, OPEN_ORDERS_PAGE) or ""
+    return open_page(view, account, cursor_of(params.after, OPEN_ORDERS_PAGE) or "", wanted)
+
+
+def open_page(view: Any, account: str, after: str = "", wanted: str = "") -> OpenOrders:
+    """Open orders of an account, in the market ``wanted`` or, where that is empty, in all; those behind ``after``."""
     found: list[OrderView] = []
     for key in view[ORDERS].keys("by_account", account):
         order = view[ORDERS].get(key)

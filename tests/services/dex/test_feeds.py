@@ -235,6 +235,28 @@ async def test_an_account_s_orders_are_cancelled_when_its_stream_ends() -> None:
         check_exchange(made.home)
 
 
+async def test_a_snapshot_of_many_orders_says_where_their_list_goes_on() -> None:
+    """An account may have ten thousand: nobody gets them in one message, and nobody waits while it is made."""
+    async with exchange() as made, served(made.home) as server:
+        mine = await made.trader("a")
+        order = PlaceOrder(MARKET, mine, "sell", "0.01", "101.00")
+        for _ in range(6):
+            await made.home.run(PlaceOrders((order,) * 100), actor="a")
+        async with stream(server, f"/v1/dex/accounts/{mine}/orders/stream") as orders:
+            first = await orders.next()
+            assert len(first["orders"]) == queries.OPEN_ORDERS_PAGE
+            context = QueryContext("a", frozenset(), made.home.source, made.home.engine.now_us())
+            params = queries.OpenOrdersParams(mine, after=first["next"])
+            rest = await made.home.writer.query(lambda view: queries.open_orders(view, context, params))
+            assert (len({order["id"] for order in first["orders"]} | {item.id for item in rest.items}), rest.next) == (
+                600,
+                None,
+            )
+            await made.cancel("a", rest.items[-1].id)
+            changed = await orders.next()
+            assert ([order["status"] for order in changed["orders"]], changed["next"]) == (["cancelled"], None)
+
+
 async def test_without_asking_for_it_orders_stay_when_a_stream_ends() -> None:
     async with exchange() as made, served(made.home) as server:
         mine = await made.trader("a")
