@@ -202,6 +202,9 @@ class Module:
     feeds: tuple[Feed, ...] = ()
     subject_of: Mapping[str, Callable[[str, Any], tuple[Owner, ...]]] = field(default_factory=dict)
     """table name -> who may see a row of it in the live stream."""
+    sealed: Mapping[str, Callable[[str, Any], bool]] = field(default_factory=dict)
+    """table name -> whether nobody but they may see a row of it there, auditors neither; nor what else an event holds
+    under the row's key, as what is set aside for it."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Stable problem code -> title, for every code that this module raises."""
     requires: tuple[str, ...] = ()

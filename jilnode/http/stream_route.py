@@ -54,8 +54,8 @@ STREAM_OPERATION: Mapping[str, Any] = {
     "summary": "Live events",
     "description": (
         "Server-sent events, or a WebSocket where the client upgrades; the id of each is source/epoch/sequence. "
-        "A subject sees the rows that are theirs; the scope `audit` sees all. `event: overflow` means that the client "
-        "read too slowly: connect again with Last-Event-ID."
+        "A subject sees the rows that are theirs; the scope `audit` sees all but what is sealed. `event: overflow` "
+        "means that the client read too slowly: connect again with Last-Event-ID."
     ),
     "security": [{"bearer": []}],
     "parameters": [

@@ -1,4 +1,4 @@
-"""Who sees what of an entry in the live stream: an auditor all of it, a subject the rows that are theirs."""
+"""Who sees what of an entry in the live stream: a subject the rows that are theirs, an auditor what is not sealed."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -33,10 +33,13 @@ class Filter(NamedTuple):
 
 
 class SeenRow(NamedTuple):
+    """``sealed``: it is its subjects' alone."""
+
     table: str
     key: str
     doc: bytes | None
     subjects: frozenset[str]
+    sealed: bool
 
 
 class StreamEntry(NamedTuple):
@@ -63,14 +66,18 @@ class Seer:
         self._image = image
         self._tables: dict[str, Table[Any]] = {}
         self._subjects: dict[str, Callable[[str, Any], tuple[Owner, ...]]] = {}
+        self._sealed: dict[str, Callable[[str, Any], bool]] = {}
         for module in modules:
             self._tables.update({table.name: table for table in module.tables})
             self._subjects.update(module.subject_of)
+            self._sealed.update(module.sealed)
 
     async def opened(self, entry: Entry) -> StreamEntry:
         header = decode_header(entry.header)
+        found = list(rows_of(entry))
+        sealed = {key for table, key, doc in found if self._is_sealed(table, key, doc)}
         rows = tuple(
-            [SeenRow(table, key, doc, await self._whose(table, key, doc)) for table, key, doc in rows_of(entry)]
+            [SeenRow(table, key, doc, await self._whose(table, key, doc), key in sealed) for table, key, doc in found]
         )
         return StreamEntry(entry, header.type, header.timestamp, header.actor, rows)
 
@@ -85,6 +92,16 @@ class Seer:
             # A row of a newer schema: nobody's but the auditors', until this node is upgraded.
             return frozenset()
         return frozenset(await self._named(owners, OWNERS_DEEP_MAX))
+
+    def _is_sealed(self, table: str, key: str, doc: bytes | None) -> bool:
+        sealed = self._sealed.get(table)
+        if doc is None or sealed is None:
+            return False
+        try:
+            return sealed(key, decode_row(doc, self._tables[table].row))
+        except msgspec.MsgspecError:
+            # A row of a newer schema: nobody here can say that it is not.
+            return True
 
     async def _named(self, owners: Iterable[Owner], deep: int) -> set[str]:
         """The subjects among ``owners``, and those that the rows among them name, as this node has them now."""
@@ -110,7 +127,8 @@ class Seer:
         rows = [
             row
             for row in opened.rows
-            if (audits or principal.subject in row.subjects) and (not wanted.tables or row.table in wanted.tables)
+            if ((audits and not row.sealed) or principal.subject in row.subjects)
+            and (not wanted.tables or row.table in wanted.tables)
         ]
         if not rows and (wanted.tables or not audits):
             return None

@@ -73,6 +73,7 @@ MODULE = Module(
         **pools.SUBJECT_OF,
         **router.SUBJECT_OF,
     },
+    sealed=rfq.SEALED,
     problems={**PROBLEMS, **rfq.PROBLEMS, **pools.PROBLEMS, **router.PROBLEMS},
     requires=("wallet",),
 )

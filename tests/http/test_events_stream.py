@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from jilnode.http.auth import Principal
@@ -14,8 +16,10 @@ from jilnode.http.ports import Position
 from jilnode.http.streams import Streams
 from jilnode.http.visible import Filter, Seer
 from jilnode.http.wires import EventStreamWire
+from jilnode.kernel.entry import encode_section
 from jilnode.kernel.errors import Rejected
-from tests.http.kit import MODULE, SOURCE, FakeFeed, FakeWriter, app_of, bearer, client_of
+from jilnode.kernel.rows import encode_row
+from tests.http.kit import MODULE, SOURCE, FakeFeed, FakeWriter, Note, app_of, bearer, client_of, entry_of
 
 FAR = 4e9
 KESTREL = Principal("kestrel", frozenset({"events"}), FAR)
@@ -101,6 +105,28 @@ async def test_a_subject_sees_only_what_is_theirs() -> None:
         assert audit.numbers() == [0, 1]
         assert audit.events()[0]["header"]["actor"] == "heron"
     assert feed.queues == []
+
+
+async def test_what_is_sealed_is_its_subjects_alone_and_so_is_what_goes_by_its_key() -> None:
+    """A row that this node can't read may be sealed, so it is."""
+    module = dataclasses.replace(MODULE, sealed={"notes.note": lambda key, row: row.text == "sealed"})
+    seer = Seer([module], FakeWriter().image)
+
+    async def seen(rows: list[tuple[str, str, bytes | None]], principal: Principal) -> list[str]:
+        entry = msgspec.structs.replace(entry_of(0, "heron", ""), sections={"rows": encode_section(b"salt", rows)})
+        frame = seer.frame(await seer.opened(entry), principal, Filter())
+        return [] if frame is None else [row["table"] for row in json.loads(frame.data)["rows"]]
+
+    sealed, opened = [encode_row(Note("kestrel", text)) for text in ("sealed", "opened")]
+    beside: list[tuple[str, str, bytes | None]] = [("other.held", "k", b"{}"), ("other.held", "l", b"{}")]
+    for doc, audited, mine in (
+        (sealed, ["other.held"], ["notes.note"]),
+        (opened, ["notes.note", "other.held", "other.held"], ["notes.note"]),
+        (b'{"holder":7}', ["other.held"], []),
+        (None, ["notes.note", "other.held", "other.held"], []),
+    ):
+        rows = [("notes.note", "k", doc), *beside]
+        assert (await seen(rows, AUDITOR), await seen(rows, KESTREL)) == (audited, mine)
 
 
 async def test_resuming_has_no_gap_and_no_double() -> None:

@@ -38,7 +38,7 @@ from services.dex.rfq.views import (
 from services.wallet.rows import ACCOUNTS
 from services.wallet.views import no_reply
 
-__all__ = ("COMMANDS", "INVARIANTS", "PROBLEMS", "QUERIES", "SUBJECT_OF", "TABLES", "WRITES")
+__all__ = ("COMMANDS", "INVARIANTS", "PROBLEMS", "QUERIES", "SEALED", "SUBJECT_OF", "TABLES", "WRITES")
 
 COMMANDS = (
     Command(SetRfqFee, "dex.rfq.fee_set", requests.set_fee, fee_reply, status=200),
@@ -69,4 +69,9 @@ SUBJECT_OF: Mapping[str, Callable[[str, Any], tuple[Owner, ...]]] = {
     QUOTES.name: lambda key, row: _parties(row),
     ENDED_QUOTES.name: lambda key, row: _parties(row.quote),
     SETTLEMENTS.name: lambda key, row: ((ACCOUNTS, row.taker), (ACCOUNTS, row.maker)),
+}
+
+SEALED: Mapping[str, Callable[[str, Any], bool]] = {
+    QUOTES.name: lambda key, row: not row.shown,
+    ENDED_QUOTES.name: lambda key, row: not row.quote.shown,
 }

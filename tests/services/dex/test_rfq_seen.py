@@ -17,10 +17,10 @@ from tests.services.dex.rfq_kit import Desk, check_desk, desk
 from tests.services.wallet.kit import turn
 
 
-async def stream(one: Desk, subject: str) -> list[tuple[str, str, Any]]:
+async def stream(one: Desk, subject: str, *scopes: str) -> list[tuple[str, str, Any]]:
     """(table, key, document) of every row of the desk that the subject's stream has had so far."""
     seer = Seer([WALLET, DEX], one.home.writer.image)
-    principal = Principal(subject, frozenset({"events"}), 4e9)
+    principal = Principal(subject, frozenset({"events", *scopes}), 4e9)
     found = []
     for entry in (await one.home.journal())[0]:
         frame = seer.frame(await seer.opened(entry), principal, Filter(types=("dex.rfq.*",)))
@@ -63,6 +63,34 @@ async def test_a_sealed_quote_that_was_never_shown_stays_its_makers():
         await one.home.run(CancelRequest(request.id), actor="t")
         assert quotes_in(await stream(one, "t")) == []
         assert quotes_in(await stream(one, "m")) == [quote.id, quote.id]
+
+
+async def test_an_auditor_hears_of_a_sealed_quote_when_it_is_shown_and_of_money_as_it_moves():
+    async with desk() as one:
+        request = await one.ask(sealed=True)
+        gone = await one.offer(request, "104")
+        quote = await one.offer(request, "103")
+        for way in ("audit", "dex:operate"):
+            assert quotes_in(await stream(one, "a", way)) == []
+        told = await stream(one, "a", "audit")
+        assert not [key for table, key, _ in told if table == "wallet.reservation"]
+        assert [doc["account"] for table, _, doc in told if table == "wallet.share"] == [
+            one.maker.replace("~", "/")
+        ] * 2
+        one.clock.advance(30)
+        await turn(one.home)
+        (shown,) = [doc for table, _, doc in await stream(one, "a", "audit") if table == "dex.rfq_quote"]
+        assert (shown["price"], shown["shown"]) == (103 * 10**9, True)
+        await one.accept(quote)
+        told = await stream(one, "a", "audit")
+        assert quotes_in(told) == [quote.id] * 3
+        assert gone.id not in quotes_in(told)
+        # What it held is given up in the sight of all who see the quote.
+        assert [doc for table, _, doc in told if table == "wallet.reservation"] == [None]
+        unsealed = await one.offer(await one.ask(), "102")
+        told = await stream(one, "a", "audit")
+        assert [doc["amount"] for table, _, doc in told if table == "wallet.reservation" and doc] == [100_000]
+        assert quotes_in(told)[-1] == unsealed.id
 
 
 async def test_best_first_the_taker_hears_of_each_quote_as_it_comes_and_the_invited_of_the_request():
