@@ -16,7 +16,7 @@ from services.dex.rfq.views import (
     SettlementView,
     ended_quote_view,
     ended_request_view,
-    quote_view,
+    live_quote_view,
     request_view,
     settlement_view,
 )
@@ -112,7 +112,8 @@ async def quote(reader: Any, context: QueryContext, params: IdParams) -> QuoteVi
     key = outside_key(params.id, "/id")
     image = (await reader.get(QUOTES, [key])).get(key)
     if image is not None:
-        row, view = image.row, quote_view(key, image.row)
+        maker = (await reader.get(ACCOUNTS, [image.row.account])).get(image.row.account)
+        row, view = image.row, live_quote_view(key, image.row, None if maker is None else maker.row)
     else:
         image = (await reader.get(ENDED_QUOTES, [key])).get(key)
         if image is None:

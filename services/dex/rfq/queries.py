@@ -11,7 +11,7 @@ from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.rfq.commands.requests import unknown_request
 from services.dex.rfq.rows import FEES, QUOTES, REQUESTS, Quote
-from services.dex.rfq.views import FeeView, QuoteView, quote_view
+from services.dex.rfq.views import FeeView, QuoteView, live_quote_view
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 
@@ -75,7 +75,7 @@ def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
     for quote_key in view[QUOTES].ordered("best", key):
         quote = view[QUOTES].get(quote_key)
         if may_see_quote(context, quote, _subject(view, quote.account), taker):
-            found.append(_view(view, quote_key, quote))
+            found.append(live_quote_view(quote_key, quote, view[ACCOUNTS].get(quote.account)))
     if not found and request.invited:
         subjects = {_subject(view, account) for account in (request.account, *request.invited)}
         if context.actor not in subjects and not context.scopes & AUDITS:
@@ -96,19 +96,13 @@ def own_quotes(view: Any, context: QueryContext, params: OwnQuotesParams) -> Quo
             continue
         if len(found) == params.limit:
             return Quotes(found, found[-1].id)
-        found.append(_view(view, key, quote))
+        found.append(live_quote_view(key, quote, view[ACCOUNTS].get(account)))
     return Quotes(found, None)
 
 
 def fee(view: Any, context: QueryContext, params: NoParams) -> FeeView:
     row = view[FEES].get(context.source)
     return FeeView(0 if row is None else row.bps)
-
-
-def _view(view: Any, key: str, quote: Quote) -> QuoteView:
-    maker = view[ACCOUNTS].get(quote.account)
-    void = "" if maker is None or maker.status == "active" else f"account_{maker.status}"
-    return quote_view(key, quote, void=void)
 
 
 def _subject(view: Any, account: str) -> str:

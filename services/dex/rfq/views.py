@@ -18,6 +18,7 @@ from services.dex.rfq.rows import (
 )
 from services.dex.rfq.terms import Leg, format_price, legs
 from services.wallet.amounts import format_amount
+from services.wallet.rows import Account
 from services.wallet.views import outside
 
 __all__ = (
@@ -31,8 +32,8 @@ __all__ = (
     "ended_request_reply",
     "ended_request_view",
     "fee_reply",
+    "live_quote_view",
     "quote_reply",
-    "quote_view",
     "request_reply",
     "request_view",
     "settlement_reply",
@@ -149,6 +150,12 @@ def quote_view(key: str, row: Quote, status: str = "live", ended_us: int | None 
         ended_us,
         void,
     )
+
+
+def live_quote_view(key: str, row: Quote, maker: Account | None) -> QuoteView:
+    """``maker``: its account; None while the account's home is not heard here yet."""
+    void = "" if maker is None or maker.status == "active" else f"account_{maker.status}"
+    return quote_view(key, row, void=void)
 
 
 def ended_quote_view(key: str, row: EndedQuote) -> QuoteView:

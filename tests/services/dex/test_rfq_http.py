@@ -11,6 +11,7 @@ from jilnode.http.app import AppParts, build_app
 from jilnode.http.assembly import check_modules
 from services.dex.module import MODULE as DEX
 from services.dex.rfq.module import QUERIES, WRITES
+from services.wallet.intents import SetStatus
 from services.wallet.module import MODULE as WALLET
 from tests.http.kit import authenticator, bearer
 from tests.services.dex.kit import BASE, QUOTE
@@ -129,6 +130,19 @@ async def test_withdrawn_cancelled_and_not_accepted_twice():
         assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
         assert await client.get(f"/requests/{request}/quotes") == 404
         check_desk(one.home)
+
+
+async def test_one_quote_says_that_it_is_void_as_the_lists_do():
+    async with served() as (client, one):
+        request = (await client.post("/requests", opening(one))).json()["id"]
+        body = {"account": one.maker, "price": "101.25"}
+        quote = (await client.post(f"/requests/{request}/quotes", body, "m")).json()["id"]
+        await one.exchange.operate(SetStatus(one.maker, "frozen"))
+        found = await client.get(f"/quotes/{quote}")
+        assert found["void"] == "account_frozen"
+        assert (await client.get(f"/requests/{request}/quotes"))["items"] == [found]
+        await one.exchange.operate(SetStatus(one.maker, "active"))
+        assert (await client.get(f"/quotes/{quote}"))["void"] == ""
 
 
 async def test_who_is_not_invited_finds_nothing():
