@@ -87,8 +87,8 @@ __all__ = (
 
 
 class QueryContext(msgspec.Struct, frozen=True):
-    """Who asks, and when. ``heads`` tells how fresh each other source is: source -> time of its last tick
-    (microseconds)."""
+    """Who asks, and when: whatever is committed from then on is of ``time_us`` (microseconds) or later. ``heads`` tells
+    how fresh each other source is: source -> time of its last tick (microseconds)."""
 
     actor: str
     scopes: frozenset[str]

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +76,6 @@ class AppParts:
     operator_routes: Sequence[NodeRoute] = ()
     """What an operator asks of the node and tells it, beside the modules."""
     version: str = "0.1.0"
-    clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
 
 
 class NodeApp(Litestar):
@@ -91,7 +90,7 @@ class NodeApp(Litestar):
         self.book = ProblemBook(parts.modules)
         self.streams = Streams()
         self._channels = Channels(parts.writer, [feed for module in parts.modules for feed in module.feeds])
-        self._contexts = Contexts(parts.source, parts.clock_us, parts.ticks)
+        self._contexts = Contexts(parts.source, parts.writer, parts.ticks)
         self._addresses = ClientAddresses(parts.trusted_proxies)
         self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)

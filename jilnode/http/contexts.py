@@ -1,9 +1,7 @@
 """What a query or a feed may know beside the rows."""
 
-from collections.abc import Callable
-
 from jilnode.http.auth import Principal
-from jilnode.http.ports import Ticks
+from jilnode.http.ports import Ticks, WriterPort
 from jilnode.module import QueryContext
 
 __all__ = ("Contexts",)
@@ -12,9 +10,9 @@ __all__ = ("Contexts",)
 class Contexts:
     """Makes the context of each request."""
 
-    def __init__(self, source: str, clock_us: Callable[[], int], ticks: Ticks) -> None:
+    def __init__(self, source: str, writer: WriterPort, ticks: Ticks) -> None:
         self._source = source
-        self._clock_us = clock_us
+        self._writer = writer
         self._ticks = ticks
 
     def of(self, principal: Principal) -> QueryContext:
@@ -22,6 +20,6 @@ class Contexts:
             actor=principal.subject,
             scopes=principal.scopes,
             source=self._source,
-            time_us=self._clock_us(),
+            time_us=self._writer.read_us,
             heads=self._ticks(),
         )

@@ -48,6 +48,10 @@ class WriterPort(Protocol):
 
     def submit_nowait(self, submission: Submission) -> asyncio.Future[Any]: ...
 
+    @property
+    def read_us(self) -> int:
+        """The time of who reads now (microseconds): whatever is committed from now on is of this time or later."""
+
     async def query(self, read: Callable[[Any], T]) -> T:
         """Runs ``read(view)`` over committed state; may run it again from the start."""
 

@@ -71,6 +71,8 @@ class Writer:
         self._inbox = Inbox()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._batch_us: int | None = None
+        """When the batch that is not committed yet was begun."""
         self._rotation: tuple[SealKey, asyncio.Future[None]] | None = None
 
     # What callers use
@@ -78,6 +80,11 @@ class Writer:
     @property
     def writable(self) -> bool:
         return self.state == WRITABLE and not self.clock_guard.stepped
+
+    @property
+    def read_us(self) -> int:
+        """As of when committed rows are whole: whatever is committed from now on is of this time or later."""
+        return self.engine.now_us() if self._batch_us is None else self._batch_us
 
     @property
     def queue_length(self) -> int:
@@ -203,7 +210,7 @@ class Writer:
     async def _cycle(self) -> None:
         engine = self.engine
         self.clock_guard.check()
-        now = engine.now_us()
+        now = self._batch_us = engine.now_us()
         for wanted, future in self._inbox.wants:
             await self._loader.provide(wanted)
             if not future.done():
@@ -233,6 +240,7 @@ class Writer:
         failure: Rejected | None = None
         if engine.dirty:
             failure = await self._commit()
+        self._batch_us = None
         outcomes.tell(failure, engine.sources.get(engine.source), self.statistics)
         if rotation is not None and self._rotation is None:
             settle(rotation[1], failure)

@@ -159,6 +159,7 @@ class FakeWriter:
     answers: dict[bytes, tuple[bytes | None, Answer]] = field(default_factory=dict)
     sequence: int = 0
     listeners: list[CommitListener] = field(default_factory=list)
+    read_us: int = 0
 
     def submit_nowait(self, submission: Submission) -> "asyncio.Future[Answer]":
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

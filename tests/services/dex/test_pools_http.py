@@ -1,5 +1,6 @@
 """Pools and the router over HTTP, as a client meets them; and what their routes and problems declare."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,13 +13,16 @@ import msgspec
 from jilnode.http.app import AppParts, build_app
 from jilnode.http.assembly import check_modules
 from jilnode.http.problems import CORE_PROBLEMS
+from jilnode.stores.memory import MemoryStore
+from jilnode.stores.memory_disk import MemoryDisk
 from services.dex.module import MODULE as DEX
 from services.dex.pools import module as pools_part
 from services.dex.router import module as router_part
 from services.wallet.module import MODULE as WALLET
 from tests.http.kit import authenticator, bearer
+from tests.kit.node import TestNode
 from tests.services.dex.kit import BASE, QUOTE, exchange
-from tests.services.dex.pool_kit import POOL
+from tests.services.dex.pool_kit import POOL, pools
 
 PARTS = (pools_part, router_part)
 TRADER = "dex:read dex:trade"
@@ -41,24 +45,62 @@ class Client:
 
 
 @asynccontextmanager
+async def over_http(node: TestNode) -> AsyncIterator[Client]:
+    parts = AppParts(
+        source=node.source,
+        modules=(WALLET, DEX),
+        writer=node.writer,
+        reader=node.store,
+        authenticator=authenticator(),
+        readiness=list,
+        ticks=lambda: {source: state.tick_us for source, state in node.engine.sources.items()},
+        rate_limiter=None,
+    )
+    transport = httpx.ASGITransport(build_app(parts), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://node") as http:
+        yield Client(http)
+
+
+@asynccontextmanager
 async def served() -> AsyncIterator[tuple[Client, str]]:
     """With an account of ``a``."""
     async with exchange() as made:
         account = await made.trader("a")
-        node = made.home
-        parts = AppParts(
-            source=node.source,
-            modules=(WALLET, DEX),
-            writer=node.writer,
-            reader=node.store,
-            authenticator=authenticator(),
-            readiness=list,
-            ticks=lambda: {source: state.tick_us for source, state in node.engine.sources.items()},
-            rate_limiter=None,
-        )
-        transport = httpx.ASGITransport(build_app(parts), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as http:
-            yield Client(http), account
+        async with over_http(made.home) as client:
+            yield client, account
+
+
+async def test_sums_that_are_read_while_a_swap_is_committed_go_on_from_there():
+    """What a commit under way has changed is older than who reads meanwhile: who reads is told of the time before."""
+    reached, written = asyncio.Event(), asyncio.Event()
+    written.set()
+
+    async def pause(where: str) -> None:
+        if where == "commit.before":
+            reached.set()
+            await written.wait()
+
+    async with pools(stores=[MemoryStore(MemoryDisk(), pause=pause)], fee_bps=0) as made:
+        clock, trader = made.exchange.clock, await made.exchange.trader("a")
+        await made.add("a", trader, 10_000, 1_000_000)
+        async with over_http(made.home) as client:
+            clock.advance(10)
+            reached.clear()
+            written.clear()
+            swap = asyncio.create_task(made.swap("a", trader, BASE, 990_000))
+            await reached.wait()
+            swapped_us = clock.now_us
+            clock.advance(1)
+            before = (await client.get(f"/pools/{POOL}")).json()
+            written.set()
+            await swap
+            clock.advance(1)
+            after = (await client.get(f"/pools/{POOL}")).json()
+        assert (before["base_reserve"], after["base_reserve"]) == ("1.0000", "100.0000")
+        assert before["as_of_us"] == swapped_us
+        elapsed_us = after["as_of_us"] - before["as_of_us"]
+        assert elapsed_us == 2_000_000
+        assert int(after["base_cumulative"]) - int(before["base_cumulative"]) == ((1 << 112) // 100) * elapsed_us
 
 
 async def test_a_pool_from_its_making_to_the_last_share():
