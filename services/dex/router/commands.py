@@ -5,13 +5,14 @@ from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Floor
 from services.dex.commands.orders import group_of
 from services.dex.pools.commands import check_deadline, trader_of
+from services.dex.rfq.commands.acceptances import acceptance
+from services.dex.rfq.rows import QUOTES, REQUESTS
 from services.dex.router.intents import TakeRoute
-from services.dex.router.lanes import LANES, quotes_of, request_for
+from services.dex.router.lanes import LANES, Request, quotes_of, request_for
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
-from services.wallet.rows import ACCOUNTS
 
 __all__ = ("review_route", "take_route")
 
@@ -19,18 +20,8 @@ __all__ = ("review_route", "take_route")
 def take_route(state: State, context: Context, command: TakeRoute) -> None:
     account = trader_of(state, context, command.account)
     check_deadline(context, command.deadline_us)
-    asset_in, asset_out = (
-        asset_of(state, command.asset_in, "/asset_in"),
-        asset_of(state, command.asset_out, "/asset_out"),
-    )
-    if command.asset_in == command.asset_out:
-        raise Rejected("bad_pair", "a route leads to another asset", field="/asset_out", status=400)
-    amount = parse_amount(command.amount_in, asset_in.scale, "/amount_in")
-    least = parse_amount(command.min_out, asset_out.scale, "/min_out")
-    row = state[ACCOUNTS].get(account)
-    assert row is not None
-    group = group_of(state, context, account, row.subject)
-    request = request_for(state, context, command.asset_in, command.asset_out, amount, account, group)
+    request, scale_in, scale_out = _asked(state, context, command)
+    least = parse_amount(command.min_out, scale_out, "/min_out")
     quotes = quotes_of(state, context, request)
     rule, chosen = choose(quotes)
     if chosen is None:
@@ -47,7 +38,7 @@ def take_route(state: State, context: Context, command: TakeRoute) -> None:
     key = context.new_key()
     floor = Floor(state, context)
     # All of the money must be here before it is parted, so that it is asked for once and by one name.
-    purpose = ("route", command.asset_out, amount)
+    purpose = ("route", command.asset_out, request.amount)
     floor.ledger.keep(account, floor.ledger.reserve(account, command.asset_in, chosen.spent, 0, purpose), 0)
     take = next(lane.take for lane in LANES if lane.name == chosen.lane)
     take(floor, request, chosen)
@@ -57,9 +48,9 @@ def take_route(state: State, context: Context, command: TakeRoute) -> None:
             account,
             command.asset_in,
             command.asset_out,
-            asset_in.scale,
-            asset_out.scale,
-            amount,
+            scale_in,
+            scale_out,
+            request.amount,
             least,
             command.deadline_us,
             request.market,
@@ -74,8 +65,15 @@ def take_route(state: State, context: Context, command: TakeRoute) -> None:
 
 
 def review_route(state: State, context: Context, command: TakeRoute) -> Action:
-    """A swap, as the zones see it: which lane it takes is decided after them."""
-    _, account = account_of(state, command.account, "/account")
+    """A swap, as the zones see it: which lane it takes is nothing to them. But where it accepts a quote, it is an
+    acceptance, and the maker's zone is asked too."""
+    key, account = account_of(state, command.account, "/account")
+    if state[REQUESTS].count("by_account", key):
+        request, _, _ = _asked(state, context, command)
+        _, chosen = choose(quotes_of(state, context, request))
+        quote = state[QUOTES].get(chosen.accepted) if chosen is not None and chosen.accepted else None
+        if quote is not None:
+            return acceptance(state, quote)
     return Action(
         "dex.swap",
         (account.zone,) if account.zone else (),
@@ -90,3 +88,16 @@ def review_route(state: State, context: Context, command: TakeRoute) -> Action:
             "leverage": 1,
         },
     )
+
+
+def _asked(state: State, context: Context, command: TakeRoute) -> tuple[Request, int, int]:
+    """(what the lanes are asked, scale of ``asset_in``, of ``asset_out``). Raises ``Rejected``."""
+    asset_in = asset_of(state, command.asset_in, "/asset_in")
+    asset_out = asset_of(state, command.asset_out, "/asset_out")
+    if command.asset_in == command.asset_out:
+        raise Rejected("bad_pair", "a route leads to another asset", field="/asset_out", status=400)
+    amount = parse_amount(command.amount_in, asset_in.scale, "/amount_in")
+    account, row = account_of(state, command.account, "/account")
+    group = group_of(state, context, account, row.subject)
+    request = request_for(state, context, command.asset_in, command.asset_out, amount, account, group)
+    return request, asset_in.scale, asset_out.scale

@@ -2,6 +2,7 @@
 
 from jilnode.module import Change, Invariant
 from services.dex.pools.rows import SWAPS
+from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.dex.rows import TRADES
@@ -12,7 +13,7 @@ __all__ = ("INVARIANTS",)
 
 def _routed(change: Change) -> str | None:
     """The rules lead to the lane that was taken, and it moved what it offered: no more than the account sent, no less
-    than it asked for, in time, by the market and the pool that the lanes looked at."""
+    than it asked for, in time, by the market, the pool and the quote that the lanes looked at."""
     routes = change.rows(ROUTES)
     if len(routes) > 1:
         return "more routes than one command may take"
@@ -48,6 +49,9 @@ def _route(change: Change, route: Route) -> str | None:
     trades = [(row.market, row.quantity) for _, _, row in change.rows(TRADES)]
     if {market for market, _ in trades} - {route.market} or sum(part for _, part in trades) != chosen.quantity:
         return "trades something else than its lane offered"
+    settled = [(row.quote, row.taker) for _, _, row in change.rows(SETTLEMENTS)]
+    if settled != ([(chosen.accepted, route.account)] if chosen.accepted else []):
+        return "accepts something else than its lane offered"
     return None
 
 

@@ -1,8 +1,8 @@
 """The lanes: the ways in which an exact input can become another asset at this node.
 
 A lane is two functions. ``quote`` is what it would do, over rows as they stand: a handler's or a query's, so a dry run
-and the real thing are the same code. ``take`` does it, on the route's floor. Another lane (a request for quotes)
-is another entry of ``LANES``.
+and the real thing are the same code. ``take`` does it, on the route's floor. Another lane is another entry of
+``LANES``.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jilnode.kernel.state import Context, State, View
 from jilnode.module import Rejected
 from services.dex.commands.desk import Floor
-from services.dex.pairs import markets_between
+from services.dex.pairs import check_pair, markets_between
 from services.dex.pools.commands import exchange
 from services.dex.pools.curve import BASIS_POINTS, fee_in
 from services.dex.pools.quoting import (
@@ -24,6 +24,10 @@ from services.dex.pools.quoting import (
     sides_of,
 )
 from services.dex.pools.rows import POOLS, Pool
+from services.dex.rfq.commands.acceptances import settle
+from services.dex.rfq.rows import QUOTES
+from services.dex.rfq.standing import best_offer
+from services.dex.rfq.terms import legs
 from services.dex.router.ladder import Ladder, ladder_of
 from services.dex.router.rows import LaneQuote
 from services.dex.rows import BUY, MARKETS, SELL, Order
@@ -145,6 +149,23 @@ def _take_split(floor: Floor, request: Request, quote: LaneQuote) -> None:
     _take_pool(floor, request, quote)
 
 
+def _quote_rfq(rows: State | View, context: Context, request: Request) -> LaneQuote:
+    """A firm quote to one of the account's own requests, taken as it is: all of its quantity."""
+    check_pair(rows, context.source, request.asset_in, request.asset_out, "/asset_out")
+    offer = best_offer(rows, context, request.account, request.asset_in, request.asset_out, request.amount)
+    if offer is None:
+        raise Rejected("no_quote", "no quote to the account's requests can be accepted for so much")
+    key, quote = offer
+    pays, gets = legs(quote.terms, quote.price)
+    return LaneQuote("rfq", "", pays.amount + pays.fee, gets.amount, pays.fee, accepted=key)
+
+
+def _take_rfq(floor: Floor, request: Request, quote: LaneQuote) -> None:
+    row = floor.state[QUOTES].get(quote.accepted)
+    assert row is not None
+    settle(floor.state, floor.context, floor.ledger, quote.accepted, row)
+
+
 def _best_lots(ladder: Ladder, pool: Pool, sides: Sides, amount: int) -> int:
     """The output of n lots at the book and the rest at the pool, without roundings, is concave in n: the book's prices
     only get worse, and so does the pool's. So the first n at which one more lot gives no more is the best, and halving
@@ -186,5 +207,6 @@ LANES = (
     Lane("book", _quote_book, _take_book),
     Lane("pool", _quote_pool, _take_pool),
     Lane("split", _quote_split, _take_split),
+    Lane("rfq", _quote_rfq, _take_rfq),
 )
-"""The simplest first: the order of rule 4."""
+"""The simplest first, and last what ends a request: the order of rule 4."""

@@ -6,6 +6,7 @@ PROBLEMS = {
     "bad_pair": "The assets are not a pair",
     "no_market": "This node has no market of this pair",
     "no_pool": "This node has no pool of this pair",
+    "no_quote": "No quote to the account's requests can be accepted for so much",
     "no_route": "No lane can be used",
     "one_lane_is_best": "Parting the amount gives no more",
     "too_thin": "The book can't take all of it",

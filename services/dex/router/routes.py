@@ -5,6 +5,7 @@ import msgspec
 from jilnode.module import Query, Write
 from services.dex.router import queries
 from services.dex.router.intents import TakeRoute
+from services.dex.router.problems import PROBLEMS
 from services.dex.router.views import LaneView, RouteView
 from services.wallet.listings import HistoryParams
 
@@ -25,9 +26,10 @@ _VIEW = RouteView(
     "10.0000",
     "995.1204",
     [
-        LaneView("book", "too_thin", "The book can't take all of it", None, None, None, None, None),
+        LaneView("book", "too_thin", PROBLEMS["too_thin"], None, None, None, None, None),
         LaneView("pool", "", "", "10.0000", "987.1580", "0.0300", "10.0000", "98.715800000000"),
         LaneView("split", "", "", "10.0000", "995.1204", "0.0170", "3.4000", "99.512040000000"),
+        LaneView("rfq", "no_quote", PROBLEMS["no_quote"], None, None, None, None, None),
     ],
     1795415580000000,
 )
@@ -41,8 +43,8 @@ WRITES = (
         "Turn one asset into another by the best lane",
         example=TakeRoute("kestrel@sg-mas-01", _GOLD, _USD, "10.00", "990.00", 1795415640000000),
         reply_example=_VIEW,
-        description="Book, pool, or a split of both, whichever gives most; for `min_out` or more, not after "
-        "`deadline_us`, in one step.",
+        description="Book, pool, a split of both, or a firm quote to one of the account's own requests, whichever "
+        "gives most; for `min_out` or more, not after `deadline_us`, in one step.",
     ),
 )
 

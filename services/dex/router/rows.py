@@ -10,7 +10,8 @@ __all__ = ("ROUTES", "TABLES", "LaneQuote", "Route")
 class LaneQuote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What one lane would do with the amount. ``code`` says why it can't; empty when it can. ``spent`` is what it takes
     of the amount, ``fee`` with it (what pools keep is part of what they take); ``output`` what it gives. Of that the
-    book gives for ``quantity`` of its base at ``limit`` or better, and the pool gives for ``pool_in``."""
+    book gives for ``quantity`` of its base at ``limit`` or better, and the pool gives for ``pool_in``; or it is what
+    the firm quote ``accepted`` gives."""
 
     lane: str
     code: str = ""
@@ -20,6 +21,7 @@ class LaneQuote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     quantity: int = 0
     limit: int = 0
     pool_in: int = 0
+    accepted: str = ""
 
 
 class Route(Owned, frozen=True):

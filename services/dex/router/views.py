@@ -21,7 +21,8 @@ REASONS = {**BOOK_PROBLEMS, **POOL_PROBLEMS, **PROBLEMS}
 class LaneView(msgspec.Struct, frozen=True):
     """``code`` and ``reason`` say why a lane can't be used; empty when it can, and null is what it does not have. All
     of ``spent``, ``fee`` and ``pool_in`` is in ``asset_in``; ``price``: what one whole ``asset_in`` gives of
-    ``asset_out``, fees included, cut after 12 decimals. ``pool_in`` is the part that goes to the pool."""
+    ``asset_out``, fees included, cut after 12 decimals. ``pool_in`` is the part that goes to the pool, ``quote_id``
+    the firm quote that is accepted."""
 
     lane: str
     code: str
@@ -31,6 +32,7 @@ class LaneView(msgspec.Struct, frozen=True):
     fee: str | None
     pool_in: str | None
     price: str | None
+    quote_id: str | None = None
 
 
 class RouteView(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ def _lane_view(quote: LaneQuote, scale_in: int, scale_out: int) -> LaneView:
         format_amount(quote.fee, scale_in),
         format_amount(quote.pool_in, scale_in) if quote.pool_in else None,
         ratio(quote.output, scale_out, quote.spent, scale_in),
+        outside(quote.accepted) or None,
     )
 
 

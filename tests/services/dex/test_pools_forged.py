@@ -382,6 +382,7 @@ ROUTE_CHANGES = {
     "that offered more than it gave": {"lanes": (msgspec.structs.replace(OFFER, output=987_159),)},
     "that offered to take less": {"lanes": (msgspec.structs.replace(OFFER, spent=9_999),)},
     "with a part at the book that was not traded": {"lanes": (msgspec.structs.replace(OFFER, quantity=100),)},
+    "by a quote that was not accepted": {"lanes": (msgspec.structs.replace(OFFER, accepted=f"{ROGUE}/q"),)},
     "without the part that was swapped": {"lanes": (msgspec.structs.replace(OFFER, pool_in=0),)},
 }
 

@@ -108,7 +108,12 @@ async def test_without_a_market_the_pool_is_the_only_lane_and_without_a_pool_the
         made = Pools(bare)
         maker, trader = await bare.trader("m"), await bare.trader("t")
         refusal = await refused(made.route("t", trader, BASE, 10_000), "no_route")
-        assert refusal.extra["lanes"] == {"book": "too_thin", "pool": "no_pool", "split": "no_pool"}
+        assert refusal.extra["lanes"] == {
+            "book": "too_thin",
+            "pool": "no_pool",
+            "split": "no_pool",
+            "rfq": "no_quote",
+        }
         assert refusal.status == 409
         await bare.order("m", maker, "buy", "5", "99")
         done = await made.route("t", trader, BASE, 10_000)
@@ -170,6 +175,7 @@ async def test_a_halted_market_leaves_no_lane():
             "book": "",
             "pool": "pool_halted",
             "split": "pool_halted",
+            "rfq": "no_quote",
         }
 
 

@@ -2,38 +2,38 @@
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
-from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_quote, end_request
-from services.dex.rfq.commands.quotes import check_owners, known_quote, unknown_quote
+from services.dex.rfq.commands.quotes import known_quote, unknown_quote
 from services.dex.rfq.commands.requests import check_here
 from services.dex.rfq.intents import AcceptQuote
 from services.dex.rfq.rows import REQUESTS, SETTLED, SETTLEMENTS, Quote, Request, Settlement
+from services.dex.rfq.standing import check_acceptable
 from services.dex.rfq.terms import format_price, legs, turnover
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import check_owner
 from services.wallet.commands.shares import check_debit
-from services.wallet.ledger import Ledger, may_pay
+from services.wallet.ledger import Ledger
 from services.wallet.rows import ACCOUNTS, Account
 from services.wallet.views import outside
 
-__all__ = ("accept_quote", "review_acceptance")
+__all__ = ("accept_quote", "acceptance", "review_acceptance", "settle")
 
 
 def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
     """The maker pays out of what the quote holds, the taker out of what is available. What the taker lacks refuses the
     command and leaves everything as it was: the quote too."""
     key, quote, taker = _offered(state, context, command)
-    request = _request(state, quote)
     check_debit(context, quote.taker, taker)
-    if context.time_us >= request.accept_until_us:
-        raise Rejected("request_expired", "the time to accept is over", status=409, field="/id")
-    if context.time_us >= quote.valid_until_us:
-        raise Rejected("quote_expired", "the quote is not valid any more", status=409, field="/id")
-    check_pair(state, context.source, quote.terms.base, quote.terms.quote, "/id")
-    check_owners(state, context, quote.taker, quote.account)
-    _check_maker(state, context, quote)
-    taker_gives, maker_gives = legs(quote.terms, quote.price)
+    check_acceptable(state, context, quote, _request(state, quote))
     ledger = Ledger(state, context)
+    settle(state, context, ledger, key, quote)
+    ledger.write()
+
+
+def settle(state: State, context: Context, ledger: Ledger, key: str, quote: Quote) -> None:
+    """Accepts a quote that may be, within somebody's ledger: both legs are paid, and its request and all of its quotes
+    end. Raises what ``Ledger.pay`` does."""
+    taker_gives, maker_gives = legs(quote.terms, quote.price)
     ledger.pay(
         quote.taker,
         quote.account,
@@ -54,8 +54,7 @@ def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
         quote.request,
     )
     end_quote(state, context, ledger, key, quote, left, "accepted")
-    end_request(state, context, ledger, quote.request, request, SETTLED, "lost")
-    ledger.write()
+    end_request(state, context, ledger, quote.request, _request(state, quote), SETTLED, "lost")
     moved = turnover(quote.terms, quote.price)
     assert moved is not None
     state[SETTLEMENTS].insert(
@@ -75,9 +74,14 @@ def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
 
 
 def review_acceptance(state: State, context: Context, command: AcceptQuote) -> Action:
-    """The zones of both parties, with all that will move."""
-    _, quote, taker = _offered(state, context, command)
-    maker = state[ACCOUNTS].get(quote.account)
+    _, quote, _ = _offered(state, context, command)
+    return acceptance(state, quote)
+
+
+def acceptance(state: State, quote: Quote) -> Action:
+    """What the zones of both parties judge, with all that will move."""
+    taker, maker = state[ACCOUNTS].get(quote.taker), state[ACCOUNTS].get(quote.account)
+    assert taker is not None
     assert maker is not None
     terms = quote.terms
     moved = turnover(terms, quote.price)
@@ -120,17 +124,3 @@ def _request(state: State, quote: Quote) -> Request:
     request = state[REQUESTS].get(quote.request)
     assert request is not None
     return request
-
-
-def _check_maker(state: State, context: Context, quote: Quote) -> None:
-    """A quote whose maker was frozen since is void; where the maker's home was only not heard, trying again helps."""
-    code = may_pay(context, quote.account, state[ACCOUNTS].get(quote.account))
-    if code:
-        raise Rejected(
-            "quote_void",
-            f"the quote's maker may not pay now: {code}",
-            status=409,
-            field="/id",
-            retry_after_s=5 if code == "home_not_heard" else None,
-            extra={"reason": code},
-        )

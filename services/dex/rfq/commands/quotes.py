@@ -5,12 +5,13 @@ import msgspec
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
-from services.dex.commands.orders import count_here, group_of
+from services.dex.commands.orders import count_here
 from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_quote, live_quotes
 from services.dex.rfq.commands.requests import check_here, known_request, unknown_request
 from services.dex.rfq.intents import ExpireQuote, SubmitQuote, WithdrawQuote
 from services.dex.rfq.rows import OPEN, QUOTED, QUOTES, REQUESTS, Quote, Request
+from services.dex.rfq.standing import check_owners
 from services.dex.rfq.terms import legs, parse_price
 from services.dex.rows import BUY
 from services.wallet.amounts import format_amount
@@ -20,7 +21,6 @@ from services.wallet.ledger import Ledger
 from services.wallet.rows import ACCOUNTS, Account, Reserved
 
 __all__ = (
-    "check_owners",
     "expire_quote",
     "known_quote",
     "review_quote",
@@ -119,17 +119,6 @@ def known_quote(state: State, reference: str) -> tuple[str, Quote]:
 
 def unknown_quote() -> Rejected:
     return Rejected("unknown_quote", "no such live quote is known here", status=404, field="/id")
-
-
-def check_owners(state: State, context: Context, taker: str, maker: str) -> None:
-    """Raises ``Rejected``: ``self_trade``, when one beneficial owner has both accounts."""
-    groups = []
-    for account in (taker, maker):
-        row = state[ACCOUNTS].get(account)
-        assert row is not None
-        groups.append(group_of(state, context, account, row.subject))
-    if taker == maker or groups[0] == groups[1]:
-        raise Rejected("self_trade", "taker and maker are one owner's", field="/account")
 
 
 def _asked(state: State, context: Context, command: SubmitQuote) -> tuple[str, Request, str, Account]:
