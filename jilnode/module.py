@@ -204,7 +204,7 @@ class Module:
     """table name -> who may see a row of it in the live stream."""
     sealed: Mapping[str, Callable[[str, Any], bool]] = field(default_factory=dict)
     """table name -> whether nobody but they may see a row of it there, auditors neither; nor what else an event holds
-    under the row's key, as what is set aside for it."""
+    under the row's key, as its end."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Stable problem code -> title, for every code that this module raises."""
     requires: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import msgspec
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.indexes import DeadlineQueue
 from jilnode.simulation.exchange.mutants import Mutants, broken_each
-from services.dex.rfq import terms
+from services.dex.rfq import standing, terms
 from services.dex.rfq.commands import acceptances, ending, quotes, requests
 from services.dex.rfq.rows import QUOTES, Quote, Settlement
 from services.wallet.ledger import Ledger
@@ -86,7 +86,7 @@ def expires_too_early() -> list[AbstractContextManager[Any]]:
 
 def own_quotes() -> list[AbstractContextManager[Any]]:
     """One owner may be taker and maker."""
-    return [patch.object(module, "check_owners", lambda *arguments: None) for module in (quotes, acceptances)]
+    return [patch.object(module, "check_owners", lambda *arguments: None) for module in (quotes, standing)]
 
 
 def worse_quotes() -> list[AbstractContextManager[Any]]:
@@ -110,7 +110,7 @@ def last_look() -> list[AbstractContextManager[Any]]:
 
 def frozen_makers() -> list[AbstractContextManager[Any]]:
     """A quote whose maker was frozen since is accepted."""
-    return [patch.object(acceptances, "may_pay", lambda *arguments: "")]
+    return [patch.object(standing, "may_pay", lambda *arguments: "")]
 
 
 def ghosts_at_replicas() -> list[AbstractContextManager[Any]]:

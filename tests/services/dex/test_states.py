@@ -136,7 +136,7 @@ async def test_an_operator_s_halt_stands_until_the_operator_ends_it(wild):
         await wild.order("a", wild.a, "sell", "1", "100")
     with pytest.raises(Rejected) as refusal:
         await wild.operate(SetMarketStatus(MARKET, "x" * 141))
-    assert (refusal.value.code, refusal.value.field) == ("bad_market", "/halted")
+    assert (refusal.value.code, refusal.value.field) == ("bad_market", "/reason")
     await wild.operate(SetMarketStatus(MARKET, ""))
     assert rows(wild.home, MARKETS)[KEY].halted == ""
     assert (await wild.order("a", wild.a, "sell", "1", "100")).status == "open"
