@@ -8,8 +8,10 @@ old one is forgotten. That happens between batches only, so nothing in flight ca
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import merge
+from itertools import filterfalse
+from operator import itemgetter
 from typing import Any
 
 from jilnode.kernel.errors import Missing
@@ -18,12 +20,15 @@ from jilnode.kernel.ports import Commit, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex, Table
 
-__all__ = ("ROW_OVERHEAD_BYTES", "TableCache")
+__all__ = ("ROW_OVERHEAD_BYTES", "TableCache", "key_of")
 
 ROW_OVERHEAD_BYTES = 480
 """Measured: an image, its row, key and dict slot beside the document itself."""
 
 _UNKNOWN = object()
+
+key_of: Callable[[tuple[Any, str]], str] = itemgetter(1)
+"""Of an (order, key) pair."""
 
 
 class TableCache:
@@ -252,7 +257,7 @@ class TableCache:
         """Lazily: who reads the best of a long queue does not pay for the rest of it."""
         queues = self.ordered[index]
         before = self.before
-        kept = (pair for pair in queues.pairs(bucket, beyond) if pair[1] not in before)
+        kept = filterfalse(lambda pair: pair[1] in before, queues.pairs(bucket, beyond))
         taken_back = [
             place[1]
             for key, image in before.items()
@@ -260,4 +265,4 @@ class TableCache:
             and place[0] == bucket
             and (beyond is None or place[1][0] > beyond)
         ]
-        return (key for _, key in merge(kept, sorted(taken_back)))
+        return map(key_of, merge(kept, sorted(taken_back)))

@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from jilnode.kernel.cache import TableCache
+from jilnode.kernel.cache import TableCache, key_of
 from jilnode.kernel.errors import Missing, Rejected
 from jilnode.kernel.names import nth_key, valid_new_key
 from jilnode.kernel.ports import Wanted
@@ -153,7 +153,7 @@ class TableAccess(Generic[R]):
     def ordered(self, index: str, bucket: object, beyond: Any = None) -> Iterator[str]:
         """Keys of a bucket, best first; with ``beyond`` those whose order is more. Take what is needed before changing
         rows of that bucket."""
-        return (key for _, key in self._cache.ordered[index].pairs(bucket, beyond))
+        return map(key_of, self._cache.ordered[index].pairs(bucket, beyond))
 
     def total(self, index: str, group: Any) -> int:
         return self._cache.total(index, group)
@@ -175,13 +175,10 @@ def misdirected(owner: str) -> Rejected:
     return Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
 
 
-class State(dict[Table[Any], TableAccess[Any]]):
-    """The tables as one command sees them, with the log that undoes it. One object serves all commands of a node.
+class State:
+    """The tables as one command sees them, with the log that undoes it. One object serves all commands of a node."""
 
-    A mapping, so that ``state[TABLE]``, which handlers ask all the time, is no call of Python's.
-    """
-
-    __slots__ = ("causes", "epoch", "log", "sequence", "source", "tables")
+    __slots__ = ("_access", "causes", "epoch", "log", "sequence", "source", "tables")
 
     def __init__(self, source: str, caches: Mapping[Table[Any], TableCache]) -> None:
         self.source = source
@@ -190,11 +187,12 @@ class State(dict[Table[Any], TableAccess[Any]]):
         self.tables = caches
         self.log: list[Change] = []
         self.causes: dict[tuple[str, int, int], None] = {}
-        super().__init__({table: TableAccess(self, cache) for table, cache in caches.items()})
+        self._access: dict[Table[Any], TableAccess[Any]] = {
+            table: TableAccess(self, cache) for table, cache in caches.items()
+        }
 
-    if TYPE_CHECKING:
-
-        def __getitem__(self, table: Table[R]) -> TableAccess[R]: ...
+    def __getitem__(self, table: Table[R]) -> TableAccess[R]:
+        return self._access[table]
 
     def check_key(self, table: Table[Any], key: str) -> None:
         reason = key_fits(table, key, self.source, self.image)
