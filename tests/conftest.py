@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from jilnode.kernel.build import BUILD
 from tests.kit.certificates import Authority
 from tests.kit.kafka import KafkaBroker
 from tests.kit.parts import require
@@ -23,6 +24,10 @@ for _name in list(os.environ):
 # A shared machine may pause for longer than any deadline of Hypothesis; a failure prints what reproduces it.
 hypothesis.settings.register_profile("jil", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("jil")
+
+
+def pytest_report_header() -> str:
+    return f"the node is {BUILD}"
 
 
 @pytest.fixture(scope="session")

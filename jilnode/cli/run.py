@@ -10,6 +10,7 @@ import uvloop
 
 from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.http.logs import configure_logs
+from jilnode.kernel.build import BUILD
 from jilnode.node import Node
 from jilnode.preflight import faults
 from jilnode.settings import Settings, SettingsError, load_settings
@@ -71,7 +72,7 @@ def _welcome(settings: Settings, port: int) -> str:
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
     base = f"http{'s' if settings.http_cert_file else ''}://{host}:{port}"
     lines = [
-        f"jilnode {settings.node_id} ({settings.jurisdiction}, network {settings.network})",
+        f"jilnode {settings.node_id} ({settings.jurisdiction}, network {settings.network}, {BUILD})",
         f"  docs     {base}/docs",
         f"  health   {base}/readyz",
         f"  events   {base}/v1/events",

@@ -13,6 +13,7 @@ from jilnode.http.metrics import Metrics
 from jilnode.http.ports import Readiness
 from jilnode.http.problems import ProblemBook
 from jilnode.http.reply import JSON, Reply
+from jilnode.kernel.build import BUILD
 from jilnode.kernel.errors import Rejected
 
 __all__ = ("METRICS_SCOPE", "NodeRoute", "node_routes")
@@ -33,11 +34,12 @@ class NodeRoute:
 def node_routes(
     *, book: ProblemBook, metrics: Metrics, metrics_public: bool, readiness: Readiness, document: Callable[[], bytes]
 ) -> list[NodeRoute]:
+    health = msgspec.json.encode({"status": "alive", "build": BUILD})
     problems = msgspec.json.encode(book.listing())
     page, viewer = docs_page(), docs_viewer()
 
     async def alive(*_: object) -> Reply:
-        return Reply(200, [JSON, _NO_STORE], b'{"status":"alive"}')
+        return Reply(200, [JSON, _NO_STORE], health)
 
     async def ready(*_: object) -> Reply:
         reasons = readiness()

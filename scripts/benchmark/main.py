@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from jilnode.kernel.build import BUILD
 from scripts.benchmark import dex, kernel, latency, many_accounts, replica, wallet
 from scripts.benchmark.rows import text
 
@@ -30,13 +31,18 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("--quick", action="store_true", help="short rounds; without PART only wallet, within 50 s")
+    parser.add_argument("--compiled", action="store_true", help="of what scripts/compile has compiled")
     options = parser.parse_args()
+    if options.compiled and BUILD != "compiled":
+        parser.error("--compiled is for scripts/bench, which compiles and sets the path")
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if not options.json:
+        print(f"the node is {BUILD}", flush=True)
     for part in options.parts or (QUICK if options.quick else PARTS):
         for item in PARTS[part](options.quick):
-            print(json.dumps(item) if options.json else text(item), flush=True)
+            print(json.dumps(item | {"build": BUILD}) if options.json else text(item), flush=True)
     return 0
 
 

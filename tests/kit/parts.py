@@ -5,11 +5,17 @@ from typing import Literal
 
 import pytest
 
+from scripts import compiling
 from tests.kit import kafka, postgres, valkey
 
-Part = Literal["postgres", "kafka", "valkey"]
+Part = Literal["postgres", "kafka", "valkey", "compiler"]
 
-_MISSING = {"postgres": postgres.missing, "kafka": kafka.missing, "valkey": valkey.missing}
+_MISSING = {
+    "postgres": postgres.missing,
+    "kafka": kafka.missing,
+    "valkey": valkey.missing,
+    "compiler": compiling.missing,
+}
 
 
 def require(part: Part) -> None:

@@ -88,12 +88,14 @@ def found(broken):
     return pytest.fail("ten seeds did not notice that the rule is broken")
 
 
+@pytest.mark.patches
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BOOK_MUTANTS)
 def test_a_broken_rule_of_books_is_found(name):
     assert found(BOOK_MUTANTS[name])
 
 
+@pytest.mark.patches
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", DESK_MUTANTS)
 def test_a_broken_rule_of_requests_for_quotes_is_found(name):
@@ -101,6 +103,7 @@ def test_a_broken_rule_of_requests_for_quotes_is_found(name):
     assert finding.startswith(FOUND_AS[name]), finding
 
 
+@pytest.mark.patches
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", POOL_MUTANTS)
 def test_a_broken_rule_of_pools_is_found(name):

@@ -36,6 +36,7 @@ def test_a_liar_on_the_bus_changes_nothing():
         assert report.finding is None, report.text()
 
 
+@pytest.mark.patches
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_found(name):

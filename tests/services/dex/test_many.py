@@ -54,6 +54,7 @@ async def last_event_bytes(node: TestNode) -> int:
     return max(sum(len(data) for data in entry.sections.values()) for entry in entries[-2:])
 
 
+@pytest.mark.patches
 @pytest.mark.parametrize(("cache_bytes", "limited"), [(1 << 26, False), (1, False), (1, True)])
 async def test_a_hundred_makers_are_filled_in_one_command(cache_bytes, limited):
     """With nothing in memory too, and each maker's limits to be given back."""
@@ -77,6 +78,7 @@ async def test_a_hundred_makers_are_filled_in_one_command(cache_bytes, limited):
         check_exchange(one.home)
 
 
+@pytest.mark.patches
 @pytest.mark.parametrize("cache_bytes", [1 << 26, 1])
 async def test_whoever_may_not_pay_counts_as_met(cache_bytes):
     """The first ninety are frozen: with ten that trade the command has met its hundred."""
@@ -163,6 +165,7 @@ async def test_a_sweep_goes_on_after_a_restart():
             check_exchange(again)
 
 
+@pytest.mark.patches
 async def test_a_step_of_a_sweep_and_a_mass_quote_load_what_they_need_at_once():
     async with exchange(cache_bytes=1) as one:
         a = await one.trader("a")
