@@ -10,8 +10,9 @@ from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
 from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.apply import Group, apply, needed, verify
+from jilnode.kernel.codec import decode_header, decode_record, section_hash
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.entry import Entry, decode_header, decode_record, section_hash
+from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import Breach, CommitFailed, Missing, Parked
 from jilnode.kernel.ports import RowWrite, Wanted
 from jilnode.kernel.registry import Registry

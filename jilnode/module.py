@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jilnode.kernel.command import Command, Reaction, Submission, Touch
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.invariants import Change, Invariant, RowChange
 from jilnode.kernel.review import Action, Verdict

@@ -11,7 +11,7 @@ from jilnode.cli.token import make_development_token
 from jilnode.events.bus import Record
 from jilnode.http.stream_route import STREAM_PATH, STREAM_SCOPE
 from jilnode.http.visible import AUDIT_SCOPE
-from jilnode.kernel.entry import decode_header, decode_record
+from jilnode.kernel.codec import decode_header, decode_record
 from jilnode.settings import Settings, load_settings
 
 __all__ = ("add_arguments", "run")

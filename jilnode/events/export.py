@@ -6,7 +6,7 @@ import msgspec
 
 from jilnode.events.bus import Record
 from jilnode.events.record import SEAL_KIND
-from jilnode.kernel.entry import decode_header, decode_record
+from jilnode.kernel.codec import decode_header, decode_record
 from jilnode.kernel.errors import Breach
 from jilnode.kernel.seal import parse_seal
 

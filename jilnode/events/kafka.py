@@ -21,7 +21,7 @@ from aiokafka.helpers import create_ssl_context
 from jilnode.events.bus import BusDown, Lane, Record
 from jilnode.events.kafka_reach import why_unreachable
 from jilnode.events.record import SEAL_KIND, seal_of_record
-from jilnode.kernel.entry import decode_header, decode_record
+from jilnode.kernel.codec import decode_header, decode_record
 
 __all__ = ("DEAD_LETTERS", "TOPIC", "KafkaBus", "kafka_tls", "partition_of")
 

@@ -11,7 +11,7 @@ import msgspec
 from jilnode.events.bus import Lane, Record
 from jilnode.events.export import read_lines
 from jilnode.events.peer_token import make_token
-from jilnode.kernel.entry import decode_record
+from jilnode.kernel.codec import decode_record
 from jilnode.kernel.errors import Breach
 from jilnode.kernel.writer import Writer
 from jilnode.limits import MEBIBYTE

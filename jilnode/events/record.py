@@ -1,7 +1,8 @@
 """Records: an entry or a seal as it travels, and back."""
 
 from jilnode.events.bus import Record
-from jilnode.kernel.entry import Entry, Seal, decode_header, encode_record
+from jilnode.kernel.codec import decode_header, encode_record
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach
 from jilnode.kernel.seal import parse_seal
 

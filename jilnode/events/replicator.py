@@ -18,8 +18,9 @@ from jilnode.events.feed import Feed
 from jilnode.events.quarantine import Quarantine, written
 from jilnode.events.record import SEAL_KIND, seal_of_record
 from jilnode.kernel.apply import Group, VerifiedGroup, verify
+from jilnode.kernel.codec import decode_header, decode_record, encode_record
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.entry import Entry, Seal, decode_header, decode_record, encode_record
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import FOLLOWING, PARKED, RESIDENT_FULL, SourceState

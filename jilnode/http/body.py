@@ -7,8 +7,8 @@ import msgspec
 from litestar.types import Receive
 
 from jilnode.http.problems import HttpRejected
+from jilnode.kernel.codec import guard_json
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import guard_json
 from jilnode.limits import BODY_BYTES_MAX
 
 __all__ = ("check_json", "decode", "pointer_of", "read_body", "too_large")

@@ -19,7 +19,8 @@ import msgspec
 from jilnode.http.frames import StreamFrame
 from jilnode.http.ports import WriterPort
 from jilnode.http.streams import StreamClient
-from jilnode.kernel.entry import Entry, EntryRows, Seal
+from jilnode.kernel.entry import Entry, Seal
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Missing
 from jilnode.limits import FEED_CHANNELS_MAX, FEED_KEPT_S, FEED_RING_BYTES, FEED_RING_FRAMES
 from jilnode.module import Feed, Frame

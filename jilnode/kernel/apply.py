@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from jilnode.kernel.entry import (
-    SECTION_NAMES,
-    Entry,
-    Header,
-    Seal,
-    decode_header,
-    decode_section,
-    parse_time,
-    section_hash,
-)
+from jilnode.kernel.codec import decode_header, decode_row, decode_section, guard_json, parse_time, section_hash
+from jilnode.kernel.entry import SECTION_NAMES, Entry, Header, Seal
 from jilnode.kernel.errors import Breach, Parked, Rejected, Unproven
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image, decode_row, guard_json
+from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits

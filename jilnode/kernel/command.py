@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.review import Action
 from jilnode.kernel.state import Context, State
 from jilnode.kernel.table import Table

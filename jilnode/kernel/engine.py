@@ -13,22 +13,17 @@ from typing import Any
 import msgspec
 
 from jilnode.kernel.cache import TableCache
+from jilnode.kernel.codec import decision_hash, encode_row
 from jilnode.kernel.command import Command, Submission, Touch
 from jilnode.kernel.digests import Digests
-from jilnode.kernel.entry import (
-    Entry,
-    EntryRows,
-    Outcome,
-    Seal,
-    decision_hash,
-)
+from jilnode.kernel.entry import Entry, Outcome, Seal
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer, KnownKeys
 from jilnode.kernel.ports import Clock, Commit, Entropy, Loaded, Wanted
 from jilnode.kernel.recorder import Recorder
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.review import ZoneReview
-from jilnode.kernel.rows import encode_row
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import Change as LoggedChange

@@ -8,8 +8,9 @@ the caller's knowledge.
 import asyncio
 from typing import Any
 
+from jilnode.kernel.codec import decode_header, section_hash
 from jilnode.kernel.engine import COMMIT_MARK, Engine
-from jilnode.kernel.entry import SECTION_NAMES, decode_header, section_hash
+from jilnode.kernel.entry import SECTION_NAMES
 from jilnode.kernel.errors import Breach, WrongDatabase
 from jilnode.kernel.ports import Store
 from jilnode.kernel.rows import Image

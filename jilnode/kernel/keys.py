@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jilnode.kernel.codec import decode_header, decode_row, encode_row
 from jilnode.kernel.command import Submission
-from jilnode.kernel.entry import Entry, EntryRows, decode_header
+from jilnode.kernel.entry import Entry
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Missing, Rejected
 from jilnode.kernel.ports import Commit, RowWrite, Wanted
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import decode_row, encode_row
 from jilnode.kernel.system import REFUSALS, REFUSED_KEYS, RefusedKey
 from jilnode.limits import REFUSAL_KEPT_HOURS, REFUSALS_MAX
 

@@ -5,26 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 from jilnode.kernel.cache import ROW_OVERHEAD_BYTES, TableCache
-from jilnode.kernel.command import Submission
-from jilnode.kernel.entry import (
-    CauseReference,
-    CommandReference,
-    Entry,
-    EntryRows,
-    Header,
-    Outcome,
-    SectionReference,
+from jilnode.kernel.codec import (
+    decode_row,
     encode_header,
+    encode_row,
     encode_section,
     format_time,
     rows_of,
     section_hash,
 )
+from jilnode.kernel.command import Submission
+from jilnode.kernel.entry import CauseReference, CommandReference, Entry, Header, Outcome, SectionReference
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import InvariantBroken, Missing, Parked, Rejected
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Entropy, Wanted
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image, decode_row, encode_row
+from jilnode.kernel.rows import Image
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import Change as LoggedChange
 from jilnode.kernel.state import State

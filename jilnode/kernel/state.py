@@ -205,13 +205,13 @@ class State:
     def need(self, touches: Iterable[tuple[Table[Any], str]]) -> None:
         """Loads what of this is not in memory all at once, where asking for one row after the other would run the
         command again for each."""
-        wanted = Wanted()
+        missing: dict[Table[Any], set[str]] = {}
         for table, key in touches:
             cache = self.tables[table]
             if key not in cache.images and not cache.knows(key):
-                wanted.rows.setdefault(table, set()).add(key)
-        if wanted.rows:
-            raise Missing(wanted)
+                missing.setdefault(table, set()).add(key)
+        if missing:
+            raise Missing(Wanted(rows=missing))
 
     def begin(self, epoch: int, sequence: int) -> None:
         self.epoch = epoch

@@ -4,7 +4,7 @@
 import msgspec
 
 from jilnode.kernel.command import Command
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.state import Context, State

@@ -4,8 +4,9 @@ import json
 from typing import TYPE_CHECKING
 
 from jilnode.events.record import SEAL_KIND
+from jilnode.kernel.codec import decode_header, decode_record, decode_section, parse_time
 from jilnode.kernel.digest import MODULUS, row_mark
-from jilnode.kernel.entry import Entry, decode_header, decode_record, decode_section, parse_time
+from jilnode.kernel.entry import Entry
 from jilnode.simulation.finding import Finding, SectionRows
 from jilnode.stores.memory_disk import MemoryDisk
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from jilnode.events.bus import BusDown, Lane, Record
 from jilnode.events.record import SEAL_KIND
-from jilnode.kernel.entry import decode_record
+from jilnode.kernel.codec import decode_record
 
 __all__ = ("Network", "SimulatedBus")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from jilnode.kernel.entry import Entry, Seal, decode_section
+from jilnode.kernel.codec import decode_row, decode_section
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import CommitFailed, WrongDatabase
 from jilnode.kernel.ports import Commit, RowWrite
-from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
 from jilnode.stores.migrations import SCHEMA_VERSION
 from jilnode.stores.schema import check_source, check_version

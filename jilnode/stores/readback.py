@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jilnode.kernel.entry import Entry, decode_section
-from jilnode.kernel.rows import Image, decode_row
+from jilnode.kernel.codec import decode_row, decode_section
+from jilnode.kernel.entry import Entry
+from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 
 __all__ = ("EntryKey", "EntryRecord", "Located", "entry_of", "entry_records", "image_of", "images_from_journal")

@@ -12,7 +12,7 @@ import uvloop
 from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
 from jilnode.events.record import SEAL_KIND, records_of, seal_of_record
-from jilnode.kernel.entry import decode_record
+from jilnode.kernel.codec import decode_record
 from jilnode.kernel.ports import Store
 from jilnode.limits import WRITER_FOREIGN_ENTRIES_MAX
 from jilnode.stores.memory import MemoryStore

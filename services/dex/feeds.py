@@ -31,10 +31,11 @@ from services.dex.queries import (
     levels,
     open_page,
 )
+from services.dex.replies import closed_view, market_name, order_view
 from services.dex.routes import BASE
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, PLACES_PER_EVENT, SELL, TRADES
 from services.dex.states import state_of
-from services.dex.views import OrderView, closed_view, market_name, order_view
+from services.dex.views import OrderView
 from services.wallet.queries import check_reader, outside_key
 from services.wallet.rows import ACCOUNTS
 

@@ -7,12 +7,13 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.markets import market_key
+from services.dex.replies import closed_view, fill_view, market_name
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, SELL, TRADES, Book, Candle, Trade
 from services.dex.states import MINUTE_US
-from services.dex.views import FillView, OrderView, closed_view, fill_view, market_name
+from services.dex.views import FillView, OrderView
 from services.wallet.amounts import format_amount
 from services.wallet.listings import HistoryParams, cursor_of, own_account
-from services.wallet.views import outside
+from services.wallet.replies import outside
 
 __all__ = (
     "CandleView",

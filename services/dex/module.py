@@ -22,20 +22,13 @@ from services.dex.intents import (
 from services.dex.invariants import INVARIANTS
 from services.dex.pools import module as pools
 from services.dex.problems import PROBLEMS
+from services.dex.replies import batch_reply, cancelled_reply, group_reply, market_reply, order_reply, replaced_reply
 from services.dex.rfq import module as rfq
 from services.dex.router import module as router
 from services.dex.routes import QUERIES, WRITES
 from services.dex.rows import CLOSED, ORDERS, TABLES
-from services.dex.views import (
-    batch_reply,
-    cancelled_reply,
-    group_reply,
-    market_reply,
-    order_reply,
-    replaced_reply,
-)
+from services.wallet.replies import no_reply
 from services.wallet.rows import ACCOUNTS
-from services.wallet.views import no_reply
 
 __all__ = ("MODULE",)
 

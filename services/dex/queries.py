@@ -8,9 +8,10 @@ import msgspec
 from jilnode.limits import INT64_MAX
 from jilnode.module import QueryContext, Rejected, Touch
 from services.dex.commands.markets import market_key
+from services.dex.replies import closed_view, market_name, market_view, order_view
 from services.dex.rows import BOOKS, BUY, CLOSED, MARKETS, ORDERS, SELL, Book, Closed, Market
 from services.dex.states import state_of
-from services.dex.views import MarketView, OrderView, closed_view, market_name, market_view, order_view
+from services.dex.views import MarketView, OrderView
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import asset_of
 from services.wallet.listings import cursor_of

@@ -9,16 +9,9 @@ from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
 from services.wallet.queries import IdParams, check_reader, outside_key
+from services.wallet.replies import account_view, outside, pending_view, transfer_view
 from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
-from services.wallet.views import (
-    AccountView,
-    PendingView,
-    TransferView,
-    account_view,
-    outside,
-    pending_view,
-    transfer_view,
-)
+from services.wallet.views import AccountView, PendingView, TransferView
 
 __all__ = (
     "Accounts",

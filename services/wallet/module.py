@@ -31,6 +31,15 @@ from services.wallet.intents import (
 )
 from services.wallet.invariants import INVARIANTS
 from services.wallet.problems import PROBLEMS
+from services.wallet.replies import (
+    account_reply,
+    asset_reply,
+    batch_reply,
+    key_reply,
+    no_reply,
+    pending_reply,
+    transfer_reply,
+)
 from services.wallet.routes import QUERIES, WRITES
 from services.wallet.rows import (
     ACCOUNTS,
@@ -47,15 +56,6 @@ from services.wallet.rows import (
     TRANSFERS,
     TRANSITS,
     home_of,
-)
-from services.wallet.views import (
-    account_reply,
-    asset_reply,
-    batch_reply,
-    key_reply,
-    no_reply,
-    pending_reply,
-    transfer_reply,
 )
 
 __all__ = ("MODULE",)

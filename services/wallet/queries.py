@@ -10,6 +10,7 @@ from jilnode.module import QueryContext, Rejected
 from services.wallet.amounts import fee_of, format_amount, parse_amount
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import under_way
+from services.wallet.replies import account_view, outside, pending_view
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
@@ -26,16 +27,7 @@ from services.wallet.rows import (
     Share,
     home_of,
 )
-from services.wallet.views import (
-    AccountView,
-    AssetView,
-    BalanceView,
-    NodePart,
-    PendingView,
-    account_view,
-    outside,
-    pending_view,
-)
+from services.wallet.views import AccountView, AssetView, BalanceView, NodePart, PendingView
 
 __all__ = (
     "AccountParams",

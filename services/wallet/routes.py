@@ -24,15 +24,7 @@ from services.wallet.intents import (
     VoidPending,
 )
 from services.wallet.rows import ACCOUNTS, PENDING
-from services.wallet.views import (
-    AccountView,
-    AssetView,
-    BatchItem,
-    BatchView,
-    PendingView,
-    SettingView,
-    TransferView,
-)
+from services.wallet.views import AccountView, AssetView, BatchItem, BatchView, PendingView, SettingView, TransferView
 
 __all__ = ("QUERIES", "WRITES")
 

@@ -7,7 +7,8 @@ import pytest
 
 from jilnode.events.bus import Bus
 from jilnode.events.record import record_of_entry, record_of_seal
-from jilnode.kernel.entry import Entry, decode_header, encode_header
+from jilnode.kernel.codec import decode_header, encode_header
+from jilnode.kernel.entry import Entry
 from jilnode.simulation.ledger import MODULE, Fill
 from jilnode.stores.memory import MemoryStore
 from jilnode.system_clock import SystemClock

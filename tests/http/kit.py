@@ -16,10 +16,11 @@ from jilnode.http.auth import Authenticator
 from jilnode.http.development import DEVELOPMENT_ISSUER, development_ring, development_token
 from jilnode.http.ports import CommitListener, Position, Reason
 from jilnode.http.server import HttpServer
+from jilnode.kernel.codec import encode_header, encode_row, encode_section, format_time
 from jilnode.kernel.command import Submission, Touch
-from jilnode.kernel.entry import Entry, Header, encode_header, encode_section, format_time
+from jilnode.kernel.entry import Entry, Header
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import Image, Owned, encode_row
+from jilnode.kernel.rows import Image, Owned
 from jilnode.kernel.table import Table
 from jilnode.module import Module, Query, QueryContext, Write
 

@@ -16,9 +16,8 @@ from jilnode.http.ports import Position
 from jilnode.http.streams import Streams
 from jilnode.http.visible import Filter, Seer
 from jilnode.http.wires import EventStreamWire
-from jilnode.kernel.entry import encode_section
+from jilnode.kernel.codec import encode_row, encode_section
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import encode_row
 from tests.http.kit import MODULE, SOURCE, FakeFeed, FakeWriter, Note, app_of, bearer, client_of, entry_of
 
 FAR = 4e9

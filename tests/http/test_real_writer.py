@@ -10,7 +10,7 @@ import httpx
 
 from jilnode.http.app import AppParts, build_app
 from jilnode.kernel.command import Command
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from jilnode.module import Rejected
 from jilnode.stores.memory import MemoryStore
 from tests.http.kit import (

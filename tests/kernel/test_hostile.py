@@ -8,17 +8,8 @@ import msgspec
 import pytest
 
 from jilnode.kernel.apply import Group, verify
-from jilnode.kernel.entry import (
-    Entry,
-    Header,
-    Seal,
-    SectionReference,
-    decode_header,
-    decode_section,
-    encode_header,
-    encode_section,
-    section_hash,
-)
+from jilnode.kernel.codec import decode_header, decode_section, encode_header, encode_section, section_hash
+from jilnode.kernel.entry import Entry, Header, Seal, SectionReference
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash

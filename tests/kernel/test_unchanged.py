@@ -11,8 +11,9 @@ from jilnode.audit import Auditor
 from jilnode.events.record import record_of_entry, record_of_seal
 from jilnode.http.auth import Principal
 from jilnode.http.visible import Filter, Seer
+from jilnode.kernel.codec import decode_header
 from jilnode.kernel.command import Command
-from jilnode.kernel.entry import Entry, decode_header
+from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import Rejected
 from jilnode.simulation.ledger import MODULE, POTS, Drain, Fill
 from tests.kit.follower import converged

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from jilnode.kernel.entry import Entry, Seal, encode_section
+from jilnode.kernel.codec import encode_row, encode_section
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.ports import Commit, RowWrite
-from jilnode.kernel.rows import Local, Owned, encode_row
+from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, SumIndex, Table
 
 SOURCE = "node-a"

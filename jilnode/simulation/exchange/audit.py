@@ -5,8 +5,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from jilnode.kernel.codec import decode_row
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.rows import decode_row
 from jilnode.kernel.state import View
 from jilnode.kernel.system import TICKS
 from jilnode.kernel.table import Table

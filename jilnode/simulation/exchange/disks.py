@@ -3,8 +3,7 @@
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
-from jilnode.kernel.entry import decode_section
-from jilnode.kernel.rows import decode_row
+from jilnode.kernel.codec import decode_row, decode_section
 from jilnode.kernel.table import Table
 from jilnode.simulation.exchange.money import HOLDING, hold_of
 from jilnode.simulation.finding import Finding

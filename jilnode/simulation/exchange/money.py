@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from jilnode.kernel.codec import decode_row
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
 from jilnode.simulation.finding import Finding, SectionRows
 from services.dex.rfq.rows import QUOTES

@@ -10,7 +10,7 @@ from services.dex.pools.quoting import pool_key
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
 from services.dex.pools.views import LiquidityView, SwapView, liquidity_view, swap_view
 from services.wallet.listings import HistoryParams, cursor_of, own_account
-from services.wallet.views import outside
+from services.wallet.replies import outside
 
 __all__ = (
     "LiquidityPage",

@@ -2,11 +2,11 @@
 
 import msgspec
 
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from services.dex.pools.curve import accumulated
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS, Liquidity, Pool, Swapped, pool_name
 from services.wallet.amounts import format_amount
-from services.wallet.views import outside
+from services.wallet.replies import outside
 
 __all__ = (
     "PRICE_DECIMALS",

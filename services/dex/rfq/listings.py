@@ -22,8 +22,8 @@ from services.dex.rfq.views import (
 )
 from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import outside_key
+from services.wallet.replies import outside
 from services.wallet.rows import ACCOUNTS
-from services.wallet.views import outside
 
 __all__ = (
     "Requests",

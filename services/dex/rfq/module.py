@@ -35,8 +35,8 @@ from services.dex.rfq.views import (
     request_reply,
     settlement_reply,
 )
+from services.wallet.replies import no_reply
 from services.wallet.rows import ACCOUNTS
-from services.wallet.views import no_reply
 
 __all__ = ("COMMANDS", "INVARIANTS", "PROBLEMS", "QUERIES", "SEALED", "SUBJECT_OF", "TABLES", "WRITES")
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from services.dex.rfq.rows import (
     ENDED_QUOTES,
     ENDED_REQUESTS,
@@ -18,8 +18,8 @@ from services.dex.rfq.rows import (
 )
 from services.dex.rfq.terms import Leg, format_price, legs
 from services.wallet.amounts import format_amount
+from services.wallet.replies import outside
 from services.wallet.rows import Account
-from services.wallet.views import outside
 
 __all__ = (
     "FeeView",

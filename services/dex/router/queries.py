@@ -15,8 +15,8 @@ from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import asset_of
 from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import check_reader, outside_key, resolve
+from services.wallet.replies import outside
 from services.wallet.rows import ACCOUNTS
-from services.wallet.views import outside
 
 __all__ = ("DryRunParams", "RouteParams", "Routes", "dry_run", "route", "routes")
 

@@ -2,16 +2,16 @@
 
 import msgspec
 
-from jilnode.kernel.entry import EntryRows
+from jilnode.kernel.entry_rows import EntryRows
 from services.dex.pools.problems import PROBLEMS as POOL_PROBLEMS
 from services.dex.pools.rows import pool_name
 from services.dex.pools.views import ratio
 from services.dex.problems import PROBLEMS as BOOK_PROBLEMS
+from services.dex.replies import market_name
 from services.dex.router.problems import PROBLEMS
 from services.dex.router.rows import ROUTES, LaneQuote, Route
-from services.dex.views import market_name
 from services.wallet.amounts import format_amount
-from services.wallet.views import outside
+from services.wallet.replies import outside
 
 __all__ = ("LaneView", "RouteView", "route_reply", "route_view")
 

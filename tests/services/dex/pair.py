@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from jilnode.kernel.entry import rows_of
+from jilnode.kernel.codec import decode_row, rows_of
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import decode_row
 from services.dex.intents import (
     AmendOrder,
     CancelAll,

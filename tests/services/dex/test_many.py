@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jilnode.kernel.entry import rows_of
+from jilnode.kernel.codec import rows_of
 from jilnode.kernel.errors import Rejected
 from jilnode.limits import EVENT_BYTES_MAX
 from services.dex.intents import CancelAll, CreateMarket, MassQuote, PlaceOrder, PlaceOrders, QuoteEntry, ReplaceOrder

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from jilnode.kernel.codec import decode_row
 from jilnode.kernel.command import Submission
 from jilnode.kernel.ports import Store
-from jilnode.kernel.rows import decode_row
 from jilnode.kernel.table import Table
 from jilnode.module import QueryContext
 from services.wallet import queries

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from jilnode.kernel.entry import rows_of
+from jilnode.kernel.codec import rows_of
 from jilnode.kernel.errors import Breach, Parked, Rejected
 from jilnode.module import Command, Module, Table
 from services.wallet.intents import SetFee, SetLimit, SetRoaming, SetStatus

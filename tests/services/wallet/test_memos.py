@@ -1,6 +1,6 @@
 """What a payer writes stands in a section of its own: conservation rests on nothing in it, so it can be erased."""
 
-from jilnode.kernel.entry import decode_section
+from jilnode.kernel.codec import decode_section
 from services.wallet.intents import PostPending, PostTransfer, ReserveTransfer, VoidPending
 from services.wallet.rows import MEMOS
 from tests.services.wallet.kit import CHF, Bank, bank, rows

@@ -2,10 +2,10 @@
 
 import pytest
 
+from jilnode.kernel.codec import encode_row
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import CommitFailed, Rejected
 from jilnode.kernel.ports import Commit, Store, Wanted
-from jilnode.kernel.rows import encode_row
 from tests.stores.tables import (
     NOTES,
     SECRETS,

@@ -13,8 +13,8 @@ from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import check_owner
 from services.wallet.commands.shares import check_debit
 from services.wallet.ledger import Ledger
+from services.wallet.replies import outside
 from services.wallet.rows import ACCOUNTS, Account
-from services.wallet.views import outside
 
 __all__ = ("accept_quote", "acceptance", "review_acceptance", "settle")
 
