@@ -26,6 +26,8 @@ ROW_OVERHEAD_BYTES = 480
 """Measured: an image, its row, key and dict slot beside the document itself."""
 
 _UNKNOWN = object()
+_new_tuple = tuple.__new__
+"""What a named tuple's own, a Python function, comes down to. Every row of a batch is made into one."""
 
 key_of: Callable[[tuple[Any, str]], str] = itemgetter(1)
 """Of an (order, key) pair."""
@@ -140,9 +142,8 @@ class TableCache:
             elif image is not before:
                 columns = columns_of(image.row)
                 same = before is not None and columns_of(before.row) == columns
-                (updates if same else writes).append(
-                    RowWrite(key, image.owner, image.epoch, image.sequence, image.doc, columns)
-                )
+                row = (key, image.owner, image.epoch, image.sequence, image.doc, columns)
+                (updates if same else writes).append(_new_tuple(RowWrite, row))
         if writes:
             (commit.inserts if table.write_once else commit.writes)[table] = writes
         if updates:

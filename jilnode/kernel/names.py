@@ -22,6 +22,7 @@ Microseconds = NewType("Microseconds", int)
 """A moment: microseconds since 1970-01-01T00:00:00Z."""
 
 KEY_BYTES_MAX = 256
+_HEX = "0123456789abcdef"
 _KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -43,7 +44,7 @@ def nth_key(first: str, number: int) -> str:
     """The key of number ``number`` (from 1) of those that were made after ``first`` in one event. They sort as they
     were made: before two digits stands ``g``, before three ``h``, so that ``-f`` comes before ``-g10``."""
     if number < 16:
-        return f"{first}-{number:x}"
+        return f"{first}-{_HEX[number]}"
     digits = f"{number:x}"
     return f"{first}-{chr(ord('e') + len(digits))}{digits}"
 

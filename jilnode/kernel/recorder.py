@@ -125,13 +125,12 @@ class Recorder:
         causes: tuple[CauseReference, ...] = ()
         schema: dict[str, int] = {}
         if changes:
-            tables = tuple(changes)
-            schema = self._registry.schema_of_tables(tables)
+            schema, invariants = self._registry.own_checks(tuple(changes))
             causes = tuple([self._cause(*cause) for cause in self._state.causes])
             change = Change(
                 self._source, event, submission.actor, time_us, changes, self.cause_rows(causes), self._registry.kinds
             )
-            for invariant in self._registry.checks(schema, tables):
+            for invariant in invariants:
                 problem = invariant.check(change)
                 if problem is not None:
                     self._alarms.append(f"invariant {invariant.name} refused a command of ours: {problem}")

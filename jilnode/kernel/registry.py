@@ -75,7 +75,7 @@ class Registry:
                 for table_name in self.kinds[kind]:
                     self.judges[table_name] |= {name}
         self._schemas: dict[frozenset[str], dict[str, int]] = {}
-        self._schemas_of_tables: dict[tuple[str, ...], dict[str, int]] = {}
+        self._own_checks: dict[tuple[str, ...], tuple[dict[str, int], tuple[Invariant, ...]]] = {}
         self._checks = lru_cache(maxsize=_KINDS_MAX)(self._invariants_of)
 
     def schema(self, modules: frozenset[str]) -> dict[str, int]:
@@ -85,13 +85,12 @@ class Registry:
             found = self._schemas[modules] = {name: self.versions[name] for name in sorted(modules)}
         return found
 
-    def schema_of_tables(self, tables: tuple[str, ...]) -> dict[str, int]:
-        """module -> version, for an entry of ours that changes these tables."""
-        found = self._schemas_of_tables.get(tables)
+    def own_checks(self, tables: tuple[str, ...]) -> tuple[dict[str, int], tuple[Invariant, ...]]:
+        """(schema, invariants) of an entry of ours that changes these tables."""
+        found = self._own_checks.get(tables)
         if found is None:
-            found = self._schemas_of_tables[tables] = self.schema(
-                frozenset().union(*[self.judges[name] for name in tables])
-            )
+            schema = self.schema(frozenset().union(*[self.judges[name] for name in tables]))
+            found = self._own_checks[tables] = (schema, self.checks(schema, tables))
         return found
 
     def checks(self, schema: Mapping[str, int], tables: tuple[str, ...]) -> tuple[Invariant, ...]:

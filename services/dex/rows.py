@@ -15,6 +15,17 @@ from jilnode.module import (
     Table,
 )
 from services.dex.intents import ExpireOrder, ReviewMarket, SweepOrders
+from services.dex.queues import (
+    BUY,
+    SELL,
+    book_place,
+    book_side,
+    level_of,
+    own_name,
+    quoting_name,
+    stop_place,
+    stop_side,
+)
 from services.wallet.rows import Holding
 
 __all__ = (
@@ -39,10 +50,8 @@ __all__ = (
     "Order",
     "Sweep",
     "Trade",
-    "name_of",
 )
 
-BUY, SELL = "buy", "sell"
 PLACES_PER_EVENT = 128
 """So many orders at most come to one book in one event."""
 
@@ -125,20 +134,9 @@ class Order(Holding, frozen=True):
     quoting: bool = False
     taker_bps: int = 0
 
-    @property
-    def named(self) -> str | None:
-        """What its owner calls it; unique among the open orders of an account at one node."""
-        return name_of(self.market, self.account, self.client_id) if self.client_id else None
-
-    @property
-    def quoted(self) -> str | None:
-        """Whose mass quote it is part of."""
-        return f"{self.account} {self.market}" if self.quoting else None
-
-    @property
-    def level(self) -> tuple[str, str, int] | None:
-        """The price level that it is part of; None while it waits for its stop."""
-        return None if self.stop else (self.market, self.side, self.price)
+    named = property(own_name)
+    quoted = property(quoting_name)
+    level = property(level_of)
 
 
 class Closed(Owned, frozen=True):
@@ -219,30 +217,6 @@ class Batch(Owned, frozen=True):
     refused: tuple[tuple[int, str, str, str], ...] = ()
 
 
-def name_of(market: str, account: str, client_id: str) -> str:
-    """Under which an order is found by its client's id, at the node of its market: what is open elsewhere takes no name
-    here."""
-    return f"{market.partition('/')[0]} {account} {client_id}"
-
-
-def _side(key: str, order: Order) -> tuple[str, str] | None:
-    return None if order.stop else (order.market, order.side)
-
-
-def _queue(key: str, order: Order) -> tuple[int, int]:
-    """Best price first, then who came first."""
-    return (-order.price if order.side == BUY else order.price, order.priority)
-
-
-def _waiting(key: str, order: Order) -> tuple[str, str] | None:
-    return (order.market, order.side) if order.stop else None
-
-
-def _waking(key: str, order: Order) -> tuple[int, int]:
-    """The one that wakes first comes first: buys wake when the price rises to their stop, sells when it falls."""
-    return (order.stop if order.side == BUY else -order.stop, order.priority)
-
-
 MARKETS = Table("dex.market", Market, CreatedBy(), resident=True)
 BOOKS = Table(
     "dex.book",
@@ -257,8 +231,8 @@ ORDERS = Table(
     CreatedBy(),
     resident=True,
     indexes=(
-        OrderedIndex("book", _side, _queue),
-        OrderedIndex("stops", _waiting, _waking),
+        OrderedIndex("book", book_side, book_place),
+        OrderedIndex("stops", stop_side, stop_place),
         EqualityIndex("by_account", "account"),
         EqualityIndex("by_name", "named"),
         EqualityIndex("quotes", "quoted"),

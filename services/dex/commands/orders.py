@@ -13,7 +13,8 @@ from services.dex.commands.markets import market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
-from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order, name_of
+from services.dex.queues import name_of
+from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
 from services.wallet.amounts import BASIS_POINTS
 from services.wallet.commands.accounts import account_of, check_owner
