@@ -28,7 +28,7 @@ def measure(quick: bool) -> list[Row]:
 
 def _in_memory(quick: bool, many: int) -> list[Row]:
     rounds = 20 if quick else 100
-    found = {count: core_rates(count, rounds) for count in (FEW, many)}
+    found = core_rates((FEW, many), rounds)
     naive = {count: naive_rates(count, 8 if count == FEW else 1) for count in (FEW, many)}
     rows: list[Row] = []
     for count, rates in found.items():

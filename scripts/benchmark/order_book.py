@@ -3,6 +3,7 @@ the tests have as its oracle, with the same orders."""
 
 import gc
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
 
@@ -21,21 +22,38 @@ ACTOR = "bench"
 PLENTY = 10**15
 
 
-def core_rates(open_orders: int, rounds: int) -> dict[str, list[float]]:
-    """Orders a second of each round: what rests in it is taken in it, one a command, and then in batches."""
-    core = Core(timed=False)
-    calls = {"resting": resting(core.accounts), "crossing": crossing(core.accounts)}
-    for first in range(0, open_orders, ORDERS_MAX):
-        core.run([_together(list(islice(calls["resting"], min(ORDERS_MAX, open_orders - first)))).command])
-    found: dict[str, list[float]] = {}
+class _Book:
+    """A core with so many open orders."""
+
+    def __init__(self, open_orders: int) -> None:
+        self._core = Core(timed=False)
+        accounts = self._core.accounts
+        self._calls = {"resting": resting(accounts), "crossing": crossing(accounts)}
+        for first in range(0, open_orders, ORDERS_MAX):
+            orders = list(islice(self._calls["resting"], min(ORDERS_MAX, open_orders - first)))
+            self._core.run([_together(orders).command])
+
+    def round(self) -> dict[str, float]:
+        """Orders a second of each kind: what rests in it is taken in it, one a command, and then in batches."""
+        found: dict[str, float] = {}
+        for ending in ("", "_batch"):
+            for kind, source in self._calls.items():
+                orders = list(islice(source, BATCH))
+                seconds = sum(self._core.batch([_together(orders)] if ending else orders))
+                found[kind + ending] = BATCH / seconds
+        return found
+
+
+def core_rates(open_orders: Sequence[int], rounds: int) -> dict[int, dict[str, list[float]]]:
+    """number of open orders -> kind -> orders a second of each round, the books in turn."""
+    books = {count: _Book(count) for count in open_orders}
+    found: dict[int, dict[str, list[float]]] = {count: {} for count in open_orders}
     settle()
     for number in range(WARM + rounds):
-        for ending in ("", "_batch"):
-            for kind, source in calls.items():
-                orders = list(islice(source, BATCH))
-                seconds = sum(core.batch([_together(orders)] if ending else orders))
+        for open_count, book in books.items():
+            for kind, rate in book.round().items():
                 if number >= WARM:
-                    found.setdefault(kind + ending, []).append(BATCH / seconds)
+                    found[open_count].setdefault(kind, []).append(rate)
     gc.unfreeze()
     return found
 
