@@ -44,7 +44,7 @@ def _in_memory(quick: bool, many: int) -> list[Row]:
 
 
 def _durable(quick: bool, many: int) -> list[Row]:
-    rounds, seconds = (1, 2.0) if quick else (3, 8.0)
+    rounds, seconds = (1, 2.0) if quick else (8, 3.0)
     folder = Path(tempfile.mkdtemp(prefix="jil-dex-"))
     postgres = PostgresServer()
     postgres.start()
