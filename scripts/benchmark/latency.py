@@ -32,6 +32,7 @@ _ID = re.compile(rb"^id: (.+)$", re.MULTILINE)
 
 def measure(quick: bool) -> list[Row]:
     rounds, seconds = (1, 5.0) if quick else (3, 10.0)
+    subprocess.run([Path(__file__).parents[1] / "kafka"], check=True)
     folder = Path(tempfile.mkdtemp(prefix="jil-latency-"))
     kafka = KafkaBroker()
     kafka.start()
