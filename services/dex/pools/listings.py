@@ -7,8 +7,9 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT
 from jilnode.module import QueryContext, Rejected
 from services.dex.pools.quoting import pool_key
+from services.dex.pools.replies import liquidity_view, swap_view
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
-from services.dex.pools.views import LiquidityView, SwapView, liquidity_view, swap_view
+from services.dex.pools.views import LiquidityView, SwapView
 from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.replies import outside
 

@@ -5,9 +5,9 @@ from services.dex.pools import commands
 from services.dex.pools.intents import AddLiquidity, CreatePool, RemoveLiquidity, SetPoolStatus, Swap
 from services.dex.pools.invariants import INVARIANTS
 from services.dex.pools.problems import PROBLEMS
+from services.dex.pools.replies import liquidity_reply, pool_reply, swap_reply
 from services.dex.pools.routes import QUERIES, WRITES
 from services.dex.pools.rows import LIQUIDITY, SWAPS, TABLES
-from services.dex.pools.views import liquidity_reply, pool_reply, swap_reply
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("COMMANDS", "INVARIANTS", "PROBLEMS", "QUERIES", "SUBJECT_OF", "TABLES", "WRITES")

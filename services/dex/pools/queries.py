@@ -7,8 +7,9 @@ import msgspec
 from jilnode.module import QueryContext, Rejected
 from services.dex.pools.curve import fee_in
 from services.dex.pools.quoting import check_open, input_for, output_of, pool_of, sides_of
+from services.dex.pools.replies import pool_view, ratio
 from services.dex.pools.rows import POOLS, pool_name
-from services.dex.pools.views import PoolView, pool_view, ratio
+from services.dex.pools.views import PoolView
 from services.wallet.amounts import format_amount, parse_amount
 from services.wallet.rows import home_of
 

@@ -9,17 +9,15 @@ from jilnode.module import QueryContext, Rejected
 from services.dex.rfq.commands.quotes import unknown_quote
 from services.dex.rfq.commands.requests import unknown_request
 from services.dex.rfq.queries import AUDITS, IdParams, Quotes, may_see_quote
-from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS, Quote, Request
-from services.dex.rfq.views import (
-    QuoteView,
-    RequestView,
-    SettlementView,
+from services.dex.rfq.replies import (
     ended_quote_view,
     ended_request_view,
     live_quote_view,
     request_view,
     settlement_view,
 )
+from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS, Quote, Request
+from services.dex.rfq.views import QuoteView, RequestView, SettlementView
 from services.wallet.listings import HistoryParams, cursor_of, own_account
 from services.wallet.queries import outside_key
 from services.wallet.replies import outside

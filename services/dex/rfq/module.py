@@ -17,6 +17,14 @@ from services.dex.rfq.intents import (
 )
 from services.dex.rfq.invariants import INVARIANTS
 from services.dex.rfq.problems import PROBLEMS
+from services.dex.rfq.replies import (
+    ended_quote_reply,
+    ended_request_reply,
+    fee_reply,
+    quote_reply,
+    request_reply,
+    settlement_reply,
+)
 from services.dex.rfq.routes import QUERIES, WRITES
 from services.dex.rfq.rows import (
     ENDED_QUOTES,
@@ -26,14 +34,6 @@ from services.dex.rfq.rows import (
     SETTLEMENTS,
     TABLES,
     Quote,
-)
-from services.dex.rfq.views import (
-    ended_quote_reply,
-    ended_request_reply,
-    fee_reply,
-    quote_reply,
-    request_reply,
-    settlement_reply,
 )
 from services.wallet.replies import no_reply
 from services.wallet.rows import ACCOUNTS

@@ -10,8 +10,9 @@ import msgspec
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected
 from services.dex.rfq.commands.requests import unknown_request
+from services.dex.rfq.replies import live_quote_view
 from services.dex.rfq.rows import FEES, QUOTES, REQUESTS, Quote
-from services.dex.rfq.views import FeeView, QuoteView, live_quote_view
+from services.dex.rfq.views import FeeView, QuoteView
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 

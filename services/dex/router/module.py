@@ -5,9 +5,9 @@ from services.dex.router import commands
 from services.dex.router.intents import TakeRoute
 from services.dex.router.invariants import INVARIANTS
 from services.dex.router.problems import PROBLEMS
+from services.dex.router.replies import route_reply
 from services.dex.router.routes import QUERIES, WRITES
 from services.dex.router.rows import ROUTES, TABLES
-from services.dex.router.views import route_reply
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("COMMANDS", "INVARIANTS", "PROBLEMS", "QUERIES", "SUBJECT_OF", "TABLES", "WRITES")

@@ -8,9 +8,10 @@ from jilnode.kernel.state import Context
 from jilnode.module import QueryContext, Rejected
 from services.dex.commands.orders import group_of
 from services.dex.router.lanes import quotes_of, request_for
+from services.dex.router.replies import route_view
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
-from services.dex.router.views import RouteView, route_view
+from services.dex.router.views import RouteView
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import asset_of
 from services.wallet.listings import HistoryParams, cursor_of, own_account
