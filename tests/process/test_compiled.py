@@ -1,5 +1,5 @@
-"""A compiled node is the same node: the suites that decide money pass, a seed is the same run, and its journal goes on
-as a plain one."""
+"""A compiled node is the same node: the suites that decide money and that carry its bytes pass, a seed is the same run,
+and its journal goes on as a plain one."""
 
 import subprocess
 import sys
@@ -38,8 +38,8 @@ def _run(module: str, *arguments: str | Path, **environment: str) -> subprocess.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["kernel", "services", "simulation"])
-def test_what_decides_money_passes_compiled(compiled, suite):
+@pytest.mark.parametrize("suite", ["kernel", "services", "simulation", "stores", "events", "http"])
+def test_what_decides_money_and_carries_its_bytes_passes_compiled(compiled, suite):
     options = ("-p", "no:cacheprovider", "-m", "not patches", "--override-ini", "pythonpath=")
     done = _run("pytest", *options, f"tests/{suite}", **compiled)
     assert "the node is compiled" in done.stdout
