@@ -8,6 +8,7 @@ receives an entry keeps, hashes and forwards the bytes that came.
 import msgspec
 
 __all__ = (
+    "BusValue",
     "CauseReference",
     "CommandPlace",
     "CommandReference",
@@ -15,7 +16,6 @@ __all__ = (
     "Header",
     "Outcome",
     "Place",
-    "Record",
     "RowRecord",
     "Seal",
     "Section",
@@ -116,6 +116,8 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     command: CommandPlace | None = None
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class BusValue(msgspec.Struct, frozen=True, gc=False):
+    """What ``codec.encode_record`` makes, cut into its parts."""
+
     header: msgspec.Raw
     sections: dict[str, msgspec.Raw]

@@ -303,10 +303,10 @@ class View:
 
     def need(self, touches: Iterable[tuple[Table[Any], str]]) -> None:
         """As of ``State``."""
-        wanted = Wanted()
+        missing: dict[Table[Any], set[str]] = {}
         for table, key in touches:
             cache = self._caches[table]
             if not (cache.knows(key) or key in cache.before or key in self._loaded.get(table, ())):
-                wanted.rows.setdefault(table, set()).add(key)
-        if wanted.rows:
-            raise Missing(wanted)
+                missing.setdefault(table, set()).add(key)
+        if missing:
+            raise Missing(Wanted(rows=missing))
