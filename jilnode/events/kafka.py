@@ -77,6 +77,8 @@ class KafkaBus:
         if tls is not None:
             self._common |= {"security_protocol": "SSL", "ssl_context": tls}
         self._producer: AIOKafkaProducer | None = None
+        self._making = asyncio.Lock()
+        """Records and dead letters are sent by tasks of their own, which may find no producer at the same time."""
         self._consumer: AIOKafkaConsumer | None = None
         self.partitions = 0
         """How many the topic has; recorded by the node at its first join."""
@@ -195,24 +197,28 @@ class KafkaBus:
             await sent
 
     async def _producing(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **self._common,
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=BATCH_BYTES,
-                max_request_size=BATCH_BYTES + RECORD_BYTES_MAX,
-                linger_ms=0,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                # Cancelled or refused: a client that was never stopped keeps its tasks.
-                with contextlib.suppress(KafkaError):
-                    await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        async with self._making:
+            if self._producer is None:
+                self._producer = await self._started_producer()
+            return self._producer
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._common,
+            enable_idempotence=True,
+            acks="all",
+            max_batch_size=BATCH_BYTES,
+            max_request_size=BATCH_BYTES + RECORD_BYTES_MAX,
+            linger_ms=0,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            # Cancelled or refused: a client that was never stopped keeps its tasks.
+            with contextlib.suppress(KafkaError):
+                await producer.stop()
+            raise
+        return producer
 
     async def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None

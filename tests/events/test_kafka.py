@@ -1,6 +1,7 @@
 """What only Kafka has: clients that prove their names, permissions that come and go, and a producer made anew."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ async def test_after_a_permission_came_back_the_producer_is_made_anew_and_nothin
         assert await received(bus, len(records)) == records
     finally:
         await bus.close()
+
+
+async def test_a_record_and_a_dead_letter_at_once_are_sent_by_one_producer(kafka):
+    """Both make the first one where there is none: a second would be kept by nobody, and never stopped."""
+    bus = KafkaBus([kafka.bootstrap], "dev", partitions=1, topic="jil.events.at_once")
+    records = await journal(ONE)
+    try:
+        await bus.start({})
+        await asyncio.gather(bus.publish(ONE, records), bus.dead_letter(records[0], "unreadable"))
+        assert await received(bus, len(records)) == records
+    finally:
+        await bus.close()
+    # A client that nobody stopped says so when it is collected, which pytest takes for a failure.
+    gc.collect()
 
 
 async def test_records_carry_cloudevents_headers(kafka):
