@@ -129,7 +129,7 @@ async def fills(reader: Any, context: QueryContext, params: HistoryParams) -> Fi
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(
-        TRADES, [("maker", account), ("taker", account)], after=after, limit=params.limit, descending=True
+        TRADES, [("credit", account), ("debit", account)], after=after, limit=params.limit, descending=True
     )
     scales = await _scales(reader, [image.row.market for _, image in page.items])
     items = [own_fill(key, image.row, account, scales[image.row.market]) for key, image in page.items]

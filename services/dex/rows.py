@@ -26,7 +26,7 @@ from services.dex.queues import (
     stop_place,
     stop_side,
 )
-from services.wallet.rows import Holding
+from services.wallet.rows import Exchange, Holding
 
 __all__ = (
     "BATCHES",
@@ -161,22 +161,40 @@ class Closed(Owned, frozen=True):
     stop: int = 0
 
 
-class Trade(Owned, frozen=True):
-    """One fill. ``side`` is the taker's. Each fee is in what its payer gave."""
+class Trade(Exchange, frozen=True):
+    """One fill, and its payment: the taker is ``debit``, the maker ``credit``. ``side`` is the taker's, so a taker who
+    buys pays the turnover, and the maker pays the quantity back. Each fee is in what its payer gave."""
 
     market: str
     number: int
     price: int
-    quantity: int
-    turnover: int
     side: str
-    at_us: int
     maker_order: str
     taker_order: str
-    maker: str
-    taker: str
-    maker_fee: int = 0
-    taker_fee: int = 0
+
+    @property
+    def taker(self) -> str:
+        return self.debit
+
+    @property
+    def maker(self) -> str:
+        return self.credit
+
+    @property
+    def quantity(self) -> int:
+        return self.back_amount if self.side == BUY else self.amount
+
+    @property
+    def turnover(self) -> int:
+        return self.amount if self.side == BUY else self.back_amount
+
+    @property
+    def taker_fee(self) -> int:
+        return self.fee
+
+    @property
+    def maker_fee(self) -> int:
+        return self.back_fee
 
 
 class Candle(Owned, frozen=True):
@@ -241,7 +259,7 @@ ORDERS = Table(
     ),
 )
 CLOSED = Table("dex.closed", Closed, CreatedBy(), write_once=True, searchable=("account",))
-TRADES = Table("dex.trade", Trade, CreatedBy(), write_once=True, searchable=("market", "maker", "taker"))
+TRADES = Table("dex.trade", Trade, CreatedBy(), write_once=True, searchable=("market", "debit", "credit"))
 CANDLES = Table("dex.candle", Candle, CreatedBy(), write_once=True, searchable=("market",))
 GROUPS = Table("dex.group", Group, CreatedBy(), resident=True)
 SWEEPS = Table(

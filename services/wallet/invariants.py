@@ -1,9 +1,9 @@
 """What must be true of every event that touches money: checked here before commit, and by every replica again.
 
 Each is a pure function over one event; they run in the order of ``INVARIANTS``, up to the first that is broken, so a
-later one takes for granted what an earlier one checks. Together: money moves only by a transfer, a reservation, a
-transit or a supply change that says so; nothing is below zero; what arrives was sent. A node can't mint, move silently,
-or claim what was not sent to it.
+later one takes for granted what an earlier one checks. Together: money moves only by a transfer, an exchange, a
+reservation, a transit or a supply change that says so; nothing is below zero; what arrives was sent. A node can't mint,
+move silently, or claim what was not sent to it.
 """
 
 from typing import Any
@@ -21,12 +21,14 @@ from services.wallet.rows import (
     SUPPLY,
     TRANSFERS,
     TRANSITS,
+    Exchange,
     Holding,
     Pending,
     Transfer,
     hold_key,
     home_of,
     share_key,
+    sides,
 )
 
 __all__ = ("INVARIANTS", "SCALE_MAX")
@@ -36,12 +38,13 @@ _RESOLVES = frozenset([PENDING.name])
 _BINDS = frozenset([HOLDS.name, CLAIMS.name])
 _WAYS = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
 """What is under way gains from shares, and gives back to them."""
-_TRAVELS = frozenset([table.name for table, _ in _WAYS])
+_MOVING = tuple(table for table, _ in _WAYS)
+_TRAVELS = frozenset([table.name for table in _MOVING])
 
 
 def _explained(change: Change) -> str | None:
-    """Every share moves by exactly what the event's transfers, supplies, transits and claims say. So, per asset, shares
-    and unclaimed transits change by what is issued less what is burned."""
+    """Every share moves by exactly what the event's transfers, exchanges, supplies, transits and claims say. So, per
+    asset, shares and unclaimed transits change by what is issued less what is burned."""
     moved: dict[str, int] = {}
     supply: dict[str, int] = {}
     source = change.source
@@ -87,6 +90,20 @@ def _explained(change: Change) -> str | None:
         if fee:
             balance = f"{source}/fees/{asset}"
             moved[balance] = moved.get(balance, 0) - fee
+    for key, before, exchange in change.rows_of(Exchange):
+        if before is not None or exchange is None:
+            return f"exchange {key} is immutable"
+        problem = _exchange(exchange)
+        if problem is not None:
+            return f"exchange {key} {problem}"
+        for payer, payee, asset, amount, fee in sides(exchange):
+            balance = f"{payer}/{asset}"
+            moved[balance] = moved.get(balance, 0) + amount + fee
+            balance = f"{payee}/{asset}"
+            moved[balance] = moved.get(balance, 0) - amount
+            if fee:
+                balance = f"{source}/fees/{asset}"
+                moved[balance] = moved.get(balance, 0) - fee
     for table, sign in _WAYS if change.touches(_TRAVELS) else ():
         for key, before, row in change.rows(table):
             if before is not None or row is None:
@@ -120,6 +137,16 @@ def _transfer(transfer: Transfer) -> str | None:
         return "takes a fee of the supply"
     if not 0 <= transfer.scale <= SCALE_MAX:
         return f"has a scale of {transfer.scale}"
+    return None
+
+
+def _exchange(exchange: Exchange) -> str | None:
+    if not (exchange.debit and exchange.credit) or exchange.debit == exchange.credit:
+        return "is between fewer than two accounts"
+    if min(exchange.amount, exchange.back_amount) <= 0 or min(exchange.fee, exchange.back_fee) < 0:
+        return "moves nothing, or takes a fee below nothing"
+    if not (0 <= exchange.scale <= SCALE_MAX and 0 <= exchange.back_scale <= SCALE_MAX):
+        return "is in no scale"
     return None
 
 
@@ -282,7 +309,7 @@ def _bound(change: Change) -> str | None:
 
 
 INVARIANTS = (
-    Invariant("wallet_explained", range(1, 2), _explained),
+    Invariant("wallet_explained", range(1, 2), _explained, (SHARES, TRANSFERS, SUPPLY, *_MOVING), Exchange),
     Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,), Holding),
     Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
     Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),

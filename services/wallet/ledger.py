@@ -1,5 +1,8 @@
 """What other modules do with money: set it aside for a row of theirs (``Holding``), pay with it, give it back.
 
+A payment is a transfer, which the ledger writes (``pay``), or one side of an exchange, which the module's own row says
+(``Exchange``; ``give_reserved``).
+
 A command's moves are gathered and written once: a balance that a hundred fills touch is one row of the event. What a
 module sets aside is held in the account's share and counts against its limits as a pending transfer does; who asks for
 it is checked there and then, so what pays later is only whether the account may still pay (``may_pay``).
@@ -78,22 +81,30 @@ class Ledger:
             uncount(state, context, balance, counted, paid)
         ended.clear()
 
+    def give_reserved(self, account: str, reserved: Reserved, credit: str, amount: int, fee: int) -> Reserved:
+        """Pays ``amount`` to ``credit`` and ``fee`` to this node, both out of what is set aside: one side of an
+        ``Exchange`` that the caller writes."""
+        asset = reserved.asset
+        left = reserved.amount - amount - fee
+        assert left >= 0, f"{account} has {reserved.amount} set aside, not {amount} + {fee}"
+        self._change(f"{account}/{asset}")[_HELD] -= amount + fee
+        self._credit(credit, asset, amount, fee)
+        return Reserved(asset, left, reserved.paid + amount, reserved.counted)
+
     def pay_reserved(
         self, account: str, reserved: Reserved, credit: str, amount: int, fee: int, scale: int, of: str
     ) -> Reserved:
-        """Pays ``amount`` to ``credit`` and ``fee`` to this node, both out of what is set aside."""
-        left = reserved.amount - amount - fee
-        assert left >= 0, f"{account} has {reserved.amount} set aside, not {amount} + {fee}"
-        self._change(f"{account}/{reserved.asset}")[_HELD] -= amount + fee
-        self._post(account, credit, reserved.asset, amount, fee, scale, of)
-        return Reserved(reserved.asset, left, reserved.paid + amount, reserved.counted)
+        """The same by a transfer, of what the module calls ``of``."""
+        self._insert(Transfer(account, credit, reserved.asset, amount, scale, self._context.time_us, fee, "trade", of))
+        return self.give_reserved(account, reserved, credit, amount, fee)
 
     def pay(
         self, debit: str, credit: str, asset: str, amount: int, fee: int, scale: int, of: str, purpose: Purpose
     ) -> None:
-        """Pays out of what is available. Raises as ``reserve``."""
+        """Pays out of what is available, by a transfer. Raises as ``reserve``."""
         self._take(f"{debit}/{asset}", amount + fee, amount, purpose)
-        self._post(debit, credit, asset, amount, fee, scale, of)
+        self._credit(credit, asset, amount, fee)
+        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, fee, "trade", of))
 
     def issue(self, asset: str, credit: str, amount: int, scale: int) -> None:
         """New money of an asset of this node."""
@@ -139,11 +150,10 @@ class Ledger:
             change = self._changes[balance] = [0, 0]
         return change
 
-    def _post(self, debit: str, credit: str, asset: str, amount: int, fee: int, scale: int, of: str) -> None:
+    def _credit(self, credit: str, asset: str, amount: int, fee: int) -> None:
         self._change(f"{credit}/{asset}")[_AVAILABLE] += amount
         if fee:
             self._fees[asset] = self._fees.get(asset, 0) + fee
-        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, fee, "trade", of))
 
     def _insert(self, transfer: Transfer) -> None:
         self._state[TRANSFERS].insert(self._context.new_key(), transfer)

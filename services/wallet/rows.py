@@ -44,11 +44,14 @@ __all__ = (
     "USAGE",
     "VISITS",
     "Counted",
+    "Exchange",
     "Holding",
     "Reserved",
+    "Side",
     "hold_key",
     "home_of",
     "share_key",
+    "sides",
 )
 
 
@@ -119,8 +122,8 @@ class Visit(Owned, frozen=True):
 
 class Transfer(Owned, frozen=True):
     """Posted, and never changed. ``debit`` pays ``amount + fee``, ``credit`` gets ``amount``, the node's fee account
-    gets the fee. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``trade`` (one leg of what another
-    module calls ``of``), ``issue`` (no debit), ``burn`` (no credit)."""
+    gets the fee. ``kind``: ``transfer``, ``post`` (of the pending transfer ``of``), ``trade`` (for what another module
+    calls ``of``), ``issue`` (no debit), ``burn`` (no credit)."""
 
     debit: str
     credit: str
@@ -185,6 +188,26 @@ class Holding(Owned, frozen=True):
 
     account: str
     reserved: Reserved
+
+
+class Exchange(Owned, frozen=True):
+    """What a row of another module is that says, itself, that two accounts paid each other: a trade. ``debit`` paid
+    ``amount + fee`` of ``asset``, ``credit`` paid ``back_amount + back_fee`` of ``back_asset``; each got what the other
+    paid, without the fee, which the node's fee account got. By this the wallet judges it, whatever else it is, and
+    shows it in the accounts' histories: no transfer says it again. Its table is written once and searchable by
+    ``debit`` and ``credit``."""
+
+    debit: str
+    credit: str
+    asset: str
+    amount: int
+    fee: int
+    scale: int
+    back_asset: str
+    back_amount: int
+    back_fee: int
+    back_scale: int
+    at_us: int
 
 
 class Batch(Owned, frozen=True):
@@ -286,6 +309,19 @@ class Return(Owned, frozen=True):
     allowance: int = 0
     count: int = 0
     until_us: int = 0
+
+
+Side = tuple[str, str, str, int, int]
+"""(payer, payee, asset, amount, fee)"""
+
+
+def sides(exchange: Exchange) -> tuple[Side, Side]:
+    """What ``debit`` paid, and what ``credit`` paid back."""
+    debit, credit = exchange.debit, exchange.credit
+    return (
+        (debit, credit, exchange.asset, exchange.amount, exchange.fee),
+        (credit, debit, exchange.back_asset, exchange.back_amount, exchange.back_fee),
+    )
 
 
 def _nobody(row: object) -> str:

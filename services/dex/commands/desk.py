@@ -247,32 +247,31 @@ class Desk:
             taker_fee = fee_on(taker_paid + taker_gives, taker_bps) - fee_on(taker_paid, taker_bps)
             maker_fee = fee_on(maker.given + maker_gives, maker.maker_bps) - fee_on(maker.given, maker.maker_bps)
             taker_paid += taker_gives
-            trade = context.new_key()
             taker_scale, maker_scale = market.quote_scale, market.base_scale
             if not buys:
                 taker_scale, maker_scale = maker_scale, taker_scale
-            reserved = ledger.pay_reserved(
-                order.account, reserved, maker.account, taker_gives, taker_fee, taker_scale, trade
-            )
-            left = ledger.pay_reserved(
-                maker.account, maker.reserved, order.account, maker_gives, maker_fee, maker_scale, trade
-            )
+            left = ledger.give_reserved(maker.account, maker.reserved, order.account, maker_gives, maker_fee)
+            reserved = ledger.give_reserved(order.account, reserved, maker.account, taker_gives, taker_fee)
             state[TRADES].insert(
-                trade,
+                context.new_key(),
                 Trade(
+                    order.account,
+                    maker.account,
+                    reserved.asset,
+                    taker_gives,
+                    taker_fee,
+                    taker_scale,
+                    left.asset,
+                    maker_gives,
+                    maker_fee,
+                    maker_scale,
+                    context.time_us,
                     self.key,
                     self._traded.trades + len(prices) + 1,
                     price,
-                    quantity,
-                    turnover,
                     order.side,
-                    context.time_us,
                     fill.key,
                     key,
-                    maker.account,
-                    order.account,
-                    maker_fee,
-                    taker_fee,
                 ),
             )
             prices.append((price, quantity, turnover))

@@ -6,7 +6,7 @@ from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.dex.rows import TRADES
-from services.wallet.rows import TRANSFERS
+from services.wallet.rows import TRANSFERS, Exchange, sides
 
 __all__ = ("INVARIANTS",)
 
@@ -41,6 +41,12 @@ def _route(change: Change, route: Route) -> str | None:
                 spent += row.amount + row.fee
             if (row.credit, row.asset) == (route.account, route.asset_out):
                 output += row.amount
+    for _, _, exchange in change.rows_of(Exchange):
+        for payer, payee, asset, amount, fee in sides(exchange):
+            if (payer, asset) == (route.account, route.asset_in):
+                spent += amount + fee
+            if (payee, asset) == (route.account, route.asset_out):
+                output += amount
     if (spent, output) != (chosen.spent, chosen.output):
         return "moves something else than its lane offered"
     swaps = [(row.pool, row.account, row.amount_in) for _, _, row in change.rows(SWAPS)]
