@@ -88,13 +88,15 @@ __all__ = (
 
 class QueryContext(msgspec.Struct, frozen=True):
     """Who asks, and when: whatever is committed from then on is of ``time_us`` (microseconds) or later. ``heads`` tells
-    how fresh each other source is: source -> time of its last tick (microseconds)."""
+    how fresh each other source is: source -> time of its last tick (microseconds). ``kinds``: type -> the tables whose
+    rows are of it, whichever module's, for each type that an invariant judges."""
 
     actor: str
     scopes: frozenset[str]
     source: str
     time_us: int
     heads: Mapping[str, int] = {}
+    kinds: Mapping[type, tuple[Table[Any], ...]] = {}
 
 
 @dataclass(frozen=True, eq=False)

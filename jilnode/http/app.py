@@ -90,7 +90,7 @@ class NodeApp(Litestar):
         self.book = ProblemBook(parts.modules)
         self.streams = Streams()
         self._channels = Channels(parts.writer, [feed for module in parts.modules for feed in module.feeds])
-        self._contexts = Contexts(parts.source, parts.writer, parts.ticks)
+        self._contexts = Contexts(parts.source, parts.modules, parts.writer, parts.ticks)
         self._addresses = ClientAddresses(parts.trusted_proxies)
         self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)

@@ -11,7 +11,7 @@ from jilnode.kernel.invariants import Invariant
 from jilnode.kernel.system import COMMANDS, KERNEL_VERSION, TABLES
 from jilnode.kernel.table import Table
 
-__all__ = ("ModuleLike", "Registry")
+__all__ = ("ModuleLike", "Registry", "tables_of_kinds")
 
 _KINDS_MAX = 4096
 """So many kinds of entries (schema and tables) are remembered: a source can make up as many as it likes."""
@@ -32,6 +32,15 @@ class ModuleLike(Protocol):
     def invariants(self) -> tuple[Invariant, ...]: ...
     @property
     def reactions(self) -> tuple[Reaction, ...]: ...
+
+
+def tables_of_kinds(
+    tables: Iterable[Table[Any]], invariants: Iterable[Iterable[Invariant]]
+) -> dict[type, tuple[Table[Any], ...]]:
+    """type -> the tables whose rows are of it, whichever module's, by name; for each type that an invariant judges."""
+    ordered = sorted(tables, key=lambda table: table.name)
+    kinds = {invariant.kind for rules in invariants for invariant in rules if invariant.kind is not None}
+    return {kind: tuple([table for table in ordered if issubclass(table.row, kind)]) for kind in kinds}
 
 
 class Registry:
@@ -61,17 +70,16 @@ class Registry:
                     raise ValueError(f"event {command.event} is not of module {module.name}")
                 self.commands[command.type] = command
                 self.events[command.event] = command
-        self.kinds: dict[type, tuple[str, ...]] = {}
-        """type -> names of the tables whose rows are of it, for each type that an invariant judges."""
+        kinds = tables_of_kinds(self.tables.values(), self.invariants.values())
+        self.kinds: dict[type, tuple[str, ...]] = {
+            kind: tuple([table.name for table in tables]) for kind, tables in kinds.items()
+        }
         self.judges: dict[str, frozenset[str]] = {
             name: frozenset((table.module,)) for name, table in self.tables.items()
         }
         """table -> the modules that judge its rows: its own, and those that judge a type of which they are."""
         for name, invariants in self.invariants.items():
             for kind in {invariant.kind for invariant in invariants if invariant.kind is not None}:
-                self.kinds[kind] = tuple(
-                    sorted(table.name for table in self.tables.values() if issubclass(table.row, kind))
-                )
                 for table_name in self.kinds[kind]:
                     self.judges[table_name] |= {name}
         self._schemas: dict[frozenset[str], dict[str, int]] = {}

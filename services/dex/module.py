@@ -26,7 +26,7 @@ from services.dex.replies import batch_reply, cancelled_reply, group_reply, mark
 from services.dex.rfq import module as rfq
 from services.dex.router import module as router
 from services.dex.routes import QUERIES, WRITES
-from services.dex.rows import CLOSED, ORDERS, TABLES
+from services.dex.rows import CLOSED, ORDERS, TABLES, TRADES
 from services.wallet.replies import no_reply
 from services.wallet.rows import ACCOUNTS
 
@@ -62,6 +62,7 @@ MODULE = Module(
     subject_of={
         ORDERS.name: lambda key, row: ((ACCOUNTS, row.account),),
         CLOSED.name: lambda key, row: ((ACCOUNTS, row.account),),
+        TRADES.name: lambda key, row: ((ACCOUNTS, row.debit), (ACCOUNTS, row.credit)),
         **rfq.SUBJECT_OF,
         **pools.SUBJECT_OF,
         **router.SUBJECT_OF,

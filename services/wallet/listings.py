@@ -1,5 +1,6 @@
 """Long reads of the wallet, beside the writer: in pages, with cursors."""
 
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -9,8 +10,8 @@ from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
 from services.wallet.queries import IdParams, check_reader, outside_key
-from services.wallet.replies import account_view, outside, pending_view, transfer_view
-from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
+from services.wallet.replies import TRADE, account_view, exchange_view, outside, pending_view, transfer_view
+from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Exchange, Memo, Side, Transfer, sides
 from services.wallet.views import AccountView, PendingView, TransferView
 
 __all__ = (
@@ -38,7 +39,8 @@ class PageParams(msgspec.Struct, frozen=True):
 
 
 class HistoryParams(msgspec.Struct, frozen=True):
-    """``after``: the cursor of the page before. Newest first, of one node after the other."""
+    """``after``: the cursor of the page before. Newest first, of one node after the other. ``limit`` counts what moved
+    money; where two accounts exchanged, a statement has two lines of it."""
 
     account: str
     after: str = ""
@@ -56,7 +58,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 class StatementLine(msgspec.Struct, frozen=True):
-    """``change`` is signed: what the transfer did to this account."""
+    """``change`` is signed: what the transfer, or one side of an exchange, did to this account."""
 
     id: str
     kind: str
@@ -81,13 +83,15 @@ class Statement(msgspec.Struct, frozen=True):
 
 async def transfer(reader: Any, context: QueryContext, params: IdParams) -> TransferView:
     key = outside_key(params.id, "/id")
-    image = (await reader.get(TRANSFERS, [key])).get(key)
-    row = None if image is None else image.row
-    if isinstance(row, Transfer):
+    for table in _payments(context):
+        image = (await reader.get(table, [key])).get(key)
+        if image is None:
+            continue
+        row = image.row
         parties = await reader.get(ACCOUNTS, [party for party in (row.debit, row.credit) if party])
         mine = any(party.row.subject == context.actor for party in parties.values())
         if mine or context.scopes & {"audit", "wallet:operate"}:
-            return transfer_view(key, row, (await _memos(reader, [key])).get(key))
+            return _view(key, row, await _memos(reader, [key]))
     raise Rejected("unknown_transfer", "no such transfer of yours is known here", status=404, field="/id")
 
 
@@ -121,19 +125,27 @@ def cursor_of(cursor: str, limit: int) -> str | None:
     return after or None
 
 
+def _payments(context: QueryContext) -> tuple[Table[Any], ...]:
+    """Where an account's history is: the transfers, and what other modules' rows say was paid."""
+    return (TRANSFERS, *context.kinds.get(Exchange, ()))
+
+
 async def _page(
-    reader: Any, context: QueryContext, params: HistoryParams, table: Table[Any]
-) -> tuple[str, Any, str | None]:
+    reader: Any, context: QueryContext, params: HistoryParams, tables: tuple[Table[Any], ...]
+) -> tuple[str, list[tuple[str, Any]], str | None]:
+    """(the account's key, (key, row) of what it pays or gets, the next page's cursor); of all tables together."""
     after = cursor_of(params.after, params.limit)
-    key = await own_account(reader, context, params.account)
-    page = await reader.page(
-        table,
-        [("debit", key), ("credit", key)],
-        after=after,
-        limit=params.limit,
-        descending=True,
-    )
-    return key, page, outside(page.items[-1][0]) if page.more else None
+    account = await own_account(reader, context, params.account)
+    wanted = [("debit", account), ("credit", account)]
+    found: list[tuple[str, Any]] = []
+    more = False
+    for table in tables:
+        page = await reader.page(table, wanted, after=after, limit=params.limit, descending=True)
+        found += [(key, image.row) for key, image in page.items]
+        more = more or page.more
+    found.sort(key=itemgetter(0), reverse=True)
+    items = found[: params.limit]
+    return account, items, outside(items[-1][0]) if more or len(found) > params.limit else None
 
 
 async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:
@@ -141,37 +153,54 @@ async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:
     return {key: image.row for key, image in found.items() if image is not None}
 
 
+def _view(key: str, row: Transfer | Exchange, memos: dict[str, Memo]) -> TransferView:
+    return exchange_view(key, row) if isinstance(row, Exchange) else transfer_view(key, row, memos.get(key))
+
+
 async def pendings(reader: Any, context: QueryContext, params: HistoryParams) -> Pendings:
-    _, page, cursor = await _page(reader, context, params, PENDING)
-    memos = await _memos(reader, [key for key, _ in page.items])
-    items = [pending_view(key, image.row, memos[key].reference if key in memos else "") for key, image in page.items]
+    _, found, cursor = await _page(reader, context, params, (PENDING,))
+    memos = await _memos(reader, [key for key, _ in found])
+    items = [pending_view(key, row, memos[key].reference if key in memos else "") for key, row in found]
     return Pendings(items, cursor)
 
 
 async def history(reader: Any, context: QueryContext, params: HistoryParams) -> History:
-    _, page, cursor = await _page(reader, context, params, TRANSFERS)
-    memos = await _memos(reader, [key for key, _ in page.items])
-    return History([transfer_view(key, image.row, memos.get(key)) for key, image in page.items], cursor)
+    _, found, cursor = await _page(reader, context, params, _payments(context))
+    memos = await _memos(reader, [key for key, _ in found])
+    return History([_view(key, row, memos) for key, row in found], cursor)
 
 
 async def statement(reader: Any, context: QueryContext, params: HistoryParams) -> Statement:
-    account_key, page, cursor = await _page(reader, context, params, TRANSFERS)
-    memos = await _memos(reader, [key for key, _ in page.items])
+    account, found, cursor = await _page(reader, context, params, _payments(context))
+    memos = await _memos(reader, [key for key, _ in found])
+    lines = [line for key, row in found for line in _lines(account, key, row, memos)]
+    return Statement(outside(account), lines, cursor)
+
+
+def _lines(account: str, key: str, row: Transfer | Exchange, memos: dict[str, Memo]) -> list[StatementLine]:
+    """One for each asset that moved."""
+    memo = memos.get(key)
     lines = []
-    for key, image in page.items:
-        row = image.row
-        memo = memos.get(key)
-        paid = row.debit == account_key
+    for kind, scale, (payer, payee, asset, amount, fee) in _paid(row):
+        paid = payer == account
         lines.append(
             StatementLine(
                 outside(key),
-                row.kind,
-                row.asset,
-                format_amount(-(row.amount + row.fee) if paid else row.amount, row.scale),
-                format_amount(row.fee if paid else 0, row.scale),
-                outside(row.credit if paid else row.debit),
+                kind,
+                asset,
+                format_amount(-(amount + fee) if paid else amount, scale),
+                format_amount(fee if paid else 0, scale),
+                outside(payee if paid else payer),
                 row.at_us,
                 "" if memo is None else memo.reference,
             )
         )
-    return Statement(outside(account_key), lines, cursor)
+    return lines
+
+
+def _paid(row: Transfer | Exchange) -> list[tuple[str, int, Side]]:
+    """(kind, decimals of the asset, who paid what)"""
+    if isinstance(row, Exchange):
+        there, back = sides(row)
+        return [(TRADE, row.scale, there), (TRADE, row.back_scale, back)]
+    return [(row.kind, row.scale, (row.debit, row.credit, row.asset, row.amount, row.fee))]

@@ -16,6 +16,7 @@ from services.wallet.rows import (
     SHARES,
     TRANSFERS,
     Account,
+    Exchange,
     Memo,
     Pending,
     Transfer,
@@ -23,6 +24,7 @@ from services.wallet.rows import (
 from services.wallet.views import (
     AccountView,
     AssetView,
+    Back,
     BatchItem,
     BatchView,
     PendingView,
@@ -32,9 +34,11 @@ from services.wallet.views import (
 )
 
 __all__ = (
+    "TRADE",
     "account_reply",
     "asset_reply",
     "batch_reply",
+    "exchange_view",
     "key_reply",
     "no_reply",
     "outside",
@@ -43,6 +47,10 @@ __all__ = (
     "transfer_reply",
     "transfer_view",
 )
+
+
+TRADE = "trade"
+"""The kind of what two accounts paid each other."""
 
 
 def outside(key: str) -> str:
@@ -79,6 +87,22 @@ def transfer_view(key: str, row: Transfer, memo: Memo | None, balance: Posted | 
         row.at_us,
         "" if memo is None else memo.reference,
         balance,
+    )
+
+
+def exchange_view(key: str, row: Exchange) -> TransferView:
+    return TransferView(
+        outside(key),
+        outside(row.debit),
+        outside(row.credit),
+        row.asset,
+        format_amount(row.amount, row.scale),
+        format_amount(row.fee, row.scale),
+        TRADE,
+        row.at_us,
+        back=Back(
+            row.back_asset, format_amount(row.back_amount, row.back_scale), format_amount(row.back_fee, row.back_scale)
+        ),
     )
 
 

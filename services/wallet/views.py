@@ -5,6 +5,7 @@ import msgspec
 __all__ = (
     "AccountView",
     "AssetView",
+    "Back",
     "BalanceView",
     "BatchItem",
     "BatchView",
@@ -41,6 +42,14 @@ class Posted(msgspec.Struct, frozen=True):
     held_here: str
 
 
+class Back(msgspec.Struct, frozen=True):
+    """What was paid back where two accounts exchanged: ``credit`` paid ``amount + fee``, ``debit`` got ``amount``."""
+
+    asset: str
+    amount: str
+    fee: str
+
+
 class TransferView(msgspec.Struct, frozen=True):
     id: str
     debit: str
@@ -52,6 +61,7 @@ class TransferView(msgspec.Struct, frozen=True):
     at_us: int
     reference: str = ""
     debit_balance: Posted | None = None
+    back: Back | None = None
 
 
 class PendingView(msgspec.Struct, frozen=True):

@@ -121,31 +121,26 @@ def trade(**values: Any) -> Twister:
 def other_price(scene: Scene, rows: Rows) -> None:
     price = 9_900
     quantity = rows.row(TRADES).quantity
-    rows.change(TRADES, price=price, turnover=price * quantity // 100)
+    rows.change(TRADES, price=price, amount=price * quantity // 100)
     rows.change(BOOKS, last=price)
-
-
-def to_somebody_else(scene: Scene, rows: Rows) -> None:
-    (paid,) = [key for key in rows.changed(TRANSFERS) if rows.row(TRANSFERS, key).credit == scene.maker]
-    amount = rows.row(TRANSFERS, paid).amount
-    rows.change(TRANSFERS, paid, credit=scene.other)
-    rows.add(scene.maker, QUOTE, -amount)
-    rows.add(scene.other, QUOTE, amount)
 
 
 def cheaper(scene: Scene, rows: Rows) -> None:
     """Less is paid, and the trade says so."""
-    (paid,) = [key for key in rows.changed(TRANSFERS) if rows.row(TRANSFERS, key).credit == scene.maker]
-    less = rows.row(TRANSFERS, paid).amount - 100
-    rows.change(TRANSFERS, paid, amount=less)
-    rows.change(TRADES, turnover=less)
+    rows.change(TRADES, amount=rows.row(TRADES).amount - 100)
     rows.add(scene.maker, QUOTE, -100)
     rows.add(scene.taker, QUOTE, 100)
 
 
-def no_trade_leg(scene: Scene, rows: Rows) -> None:
-    for key in rows.changed(TRANSFERS):
-        rows.change(TRANSFERS, key, kind="transfer", of="")
+def paid_to(payee: Callable[[Scene], str]) -> Twister:
+    """What the maker should get goes to somebody else, and the trade does not say so."""
+
+    def twist(scene: Scene, rows: Rows) -> None:
+        amount = rows.row(TRADES).amount
+        rows.add(scene.maker, QUOTE, -amount)
+        rows.add(payee(scene), QUOTE, amount)
+
+    return twist
 
 
 def filled_by_nobody(scene: Scene, rows: Rows) -> None:
@@ -203,7 +198,7 @@ def set_aside(rows: Rows, amount: int) -> None:
 
 def with_itself(scene: Scene, rows: Rows) -> None:
     """The taker's order is said to be the maker's; it even pays."""
-    rows.change(TRADES, taker=scene.maker)
+    rows.change(TRADES, debit=scene.maker)
     rows.change(CLOSED, account=scene.maker)
 
 
@@ -261,19 +256,22 @@ CANCEL_OTHER: Callable[[Scene], Any] = lambda scene: CancelOrder(scene.further) 
 FORGERIES: dict[str, tuple[Callable[[Scene], Any], Twister, str]] = {
     "trades off the maker's price": (BUY, other_price, "dex_traded"),
     "trades beyond the taker's limit": (BUY, lambda scene, rows: rows.change(CLOSED, price=9_999), "dex_traded"),
-    "trades for less than price times quantity": (BUY, trade(turnover=1), "dex_traded"),
+    "trades for less than price times quantity": (BUY, trade(amount=1), "dex_traded"),
     "is paid less than price times quantity": (BUY, cheaper, "dex_traded"),
-    "trades for nothing": (BUY, trade(quantity=0), "dex_traded"),
+    "trades for nothing": (BUY, trade(back_amount=0), "dex_traded"),
     "trades on the other side": (BUY, trade(side="sell"), "dex_traded"),
     "trades of a maker who was not there": (BUY, trade(maker_order="sg-mas-01/none"), "dex_traded"),
-    "trades of another maker": (BUY, trade(maker="sg-mas-01/fees"), "dex_traded"),
-    "pays nobody": (BUY, no_trade_leg, "dex_traded"),
-    "pays somebody else": (BUY, to_somebody_else, "dex_traded"),
-    "says it paid another fee": (BUY, trade(taker_fee=0), "dex_traded"),
-    "takes more of the maker than it came for": (BUY, trade(maker_fee=41), "dex_traded"),
+    "trades of another maker": (BUY, trade(credit="sg-mas-01/fees"), "dex_traded"),
+    "pays nobody": (BUY, paid_to(lambda scene: scene.taker), "wallet_explained"),
+    "pays somebody else": (BUY, paid_to(lambda scene: scene.other), "wallet_explained"),
+    "pays with other money": (BUY, trade(asset=JUNK), "dex_traded"),
+    "is paid with other money": (BUY, trade(back_asset=JUNK), "dex_traded"),
+    "pays in other decimals": (BUY, trade(back_scale=2), "dex_traded"),
+    "says it paid another fee": (BUY, trade(fee=0), "wallet_explained"),
+    "takes more of the maker than it came for": (BUY, trade(back_fee=41), "dex_traded"),
     "trades with itself": (BUY, with_itself, "dex_traded"),
     "fills without a trade": (CANCEL_OTHER, filled_by_nobody, "dex_traded"),
-    "trades and fills nobody": (BUY, trade(quantity=39_900, turnover=3_990_000), "dex_traded"),
+    "trades and fills nobody": (BUY, trade(back_amount=39_900, amount=3_990_000), "dex_traded"),
     "grows": (LESS, grows, "dex_counted"),
     "takes back what was cancelled": (LESS, grows_back, "dex_counted"),
     "does not add up": (LESS, order(remaining=1), "dex_counted"),

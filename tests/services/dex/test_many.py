@@ -236,7 +236,7 @@ async def test_a_taker_pays_many_makers_with_one_row_of_each_balance():
         entries, _ = await one.home.journal()
         names = [name for name, _, _ in rows_of(entries[-1])]
         assert names.count("wallet.share") == 4
-        assert names.count("wallet.transfer") == 100
+        assert names.count("dex.trade") == 50
         assert len(rows(one.home, TRADES)) == 50
 
 

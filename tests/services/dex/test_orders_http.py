@@ -16,7 +16,7 @@ from services.dex.module import MODULE as DEX
 from services.wallet.module import MODULE as WALLET
 from tests.http.kit import authenticator, bearer
 from tests.kit.node import TestNode
-from tests.services.dex.kit import MARKET, exchange
+from tests.services.dex.kit import BASE, MARKET, QUOTE, exchange
 
 TRADER = "dex:read dex:trade"
 OPERATOR = "dex:read dex:operate"
@@ -107,6 +107,32 @@ async def test_an_order_that_was_filled_meanwhile_is_left_alone_if_its_owner_say
         assert (await client.write(path, body, **{"If-Match": etag})).status_code in (200, 201)
         etag = etag.replace(":0:", ":1:")
         assert (await client.write(path, body, **{"If-Match": etag})).status_code == 412
+
+
+async def test_a_trade_is_in_the_wallet_s_history_of_both_who_made_it() -> None:
+    async with exchange(market={"maker_bps": 10, "taker_bps": 20}) as one, client_of(one.home) as client:
+        a, b = await one.trader("a"), await one.trader("b")
+        await client.place(a, "sell", "3", "100")
+        await client.place(b, "buy", "1", "100", "b")
+        (trade,) = (await client.get(f"/accounts/{b}/fills", "b")).json()["items"]
+        for subject, account in (("a", a), ("b", b)):
+            headers = bearer(subject=subject, scopes="wallet:read")
+            first, *_ = (await client.http.get(f"/v1/wallet/accounts/{account}/history", headers=headers)).json()[
+                "items"
+            ]
+            assert (first["id"], first["kind"], first["debit"], first["credit"]) == (
+                trade["fill"]["trade"],
+                "trade",
+                b,
+                a,
+            )
+            assert (first["asset"], first["amount"], first["fee"]) == (QUOTE, "100.0000", "0.2000")
+            assert first["back"] == {"asset": BASE, "amount": "1.0000", "fee": "0.0010"}
+            one_of_it = await client.http.get(f"/v1/wallet/transfers/{first['id']}", headers=headers)
+            assert one_of_it.json() == first
+        headers = bearer(subject="c", scopes="wallet:read")
+        unknown = await client.http.get(f"/v1/wallet/transfers/{trade['fill']['trade']}", headers=headers)
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_transfer")
 
 
 async def test_only_the_node_of_an_order_says_whether_it_is_still_what_it_was() -> None:
