@@ -1,7 +1,7 @@
 """What other modules do with money: set it aside for a row of theirs (``Holding``), pay with it, give it back.
 
 A payment is a transfer, which the ledger writes (``pay``), or one side of an exchange, which the module's own row says
-(``Exchange``; ``give_reserved``).
+(``Exchange``; ``give`` out of what is available, ``give_reserved`` out of what is set aside).
 
 A command's moves are gathered and written once: a balance that a hundred fills touch is one row of the event. What a
 module sets aside is held in the account's share and counts against its limits as a pending transfer does; who asks for
@@ -91,20 +91,15 @@ class Ledger:
         self._credit(credit, asset, amount, fee)
         return Reserved(asset, left, reserved.paid + amount, reserved.counted)
 
-    def pay_reserved(
-        self, account: str, reserved: Reserved, credit: str, amount: int, fee: int, scale: int, of: str
-    ) -> Reserved:
-        """The same by a transfer, of what the module calls ``of``."""
-        self._insert(Transfer(account, credit, reserved.asset, amount, scale, self._context.time_us, fee, "trade", of))
-        return self.give_reserved(account, reserved, credit, amount, fee)
-
-    def pay(
-        self, debit: str, credit: str, asset: str, amount: int, fee: int, scale: int, of: str, purpose: Purpose
-    ) -> None:
-        """Pays out of what is available, by a transfer. Raises as ``reserve``."""
+    def give(self, debit: str, credit: str, asset: str, amount: int, fee: int, purpose: Purpose) -> None:
+        """The same out of what is available. Raises as ``reserve``."""
         self._take(f"{debit}/{asset}", amount + fee, amount, purpose)
         self._credit(credit, asset, amount, fee)
-        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, fee, "trade", of))
+
+    def pay(self, debit: str, credit: str, asset: str, amount: int, scale: int, of: str, purpose: Purpose) -> None:
+        """Pays out of what is available by a transfer, for what the module calls ``of``. Raises as ``reserve``."""
+        self.give(debit, credit, asset, amount, 0, purpose)
+        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, 0, "trade", of))
 
     def issue(self, asset: str, credit: str, amount: int, scale: int) -> None:
         """New money of an asset of this node."""

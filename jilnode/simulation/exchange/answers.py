@@ -36,8 +36,8 @@ def check_answer(known: Source, command: Any, reply: Any) -> None:
     if isinstance(reply, RequestView | QuoteView):
         _desk(known, reply)
     elif isinstance(reply, SettlementView):
-        settlement = known.rows[SETTLEMENTS.name].get(_key(reply.id))
-        if settlement is None or (settlement.quote, settlement.at_us) != (_key(reply.quote_id), reply.at_us):
+        settled = [row for row in known.rows[SETTLEMENTS.name].values() if row.request == _key(reply.id)]
+        if [(row.quote, row.at_us) for row in settled] != [(_key(reply.quote_id), reply.at_us)]:
             raise Finding(f"lost: {known.name} acknowledged settlement {reply.id}")
         if isinstance(command, AcceptQuote) and command.id != reply.quote_id:
             raise Finding(f"accepted: {known.name} settled {reply.quote_id}, and {command.id} was accepted (Q3)")

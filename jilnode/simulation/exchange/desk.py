@@ -47,6 +47,11 @@ class DeskEvent(NamedTuple):
     def empty(self) -> bool:
         return not any(self[2:])
 
+    @property
+    def settled(self) -> list[str]:
+        """The requests that end with a settlement."""
+        return [settlement.request for settlement in self.settlements.values()]
+
 
 class ShadowDesk:
     def __init__(self) -> None:
@@ -63,8 +68,10 @@ class ShadowDesk:
         before.requests, before.quotes = self.requests, self.quotes
         self.requests = _after(self.requests, event.requests)
         self.quotes = _after(self.quotes, event.quotes)
-        for key, settlement in event.settlements.items():
-            _settled(event, before, key, settlement, expected)
+        if len(set(event.settled)) != len(event.settled):
+            raise Finding(f"accepted: {event.where} settles a request twice (Q1)")
+        for settlement in event.settlements.values():
+            _settled(event, before, settlement, expected)
         for key, request in event.requests.items():
             self._requested(event, before, key, request)
         for key, quote in event.quotes.items():
@@ -103,7 +110,7 @@ class ShadowDesk:
         if request is None or last is not None:
             if old is None or request is not None or last is None or last.request != old:
                 raise Finding(where.format("ends without a word, twice, or as another than it was"))
-            if (last.state == "settled") != (key in event.settlements):
+            if (last.state == "settled") != (key in event.settled):
                 raise Finding(where.format(f"says {last.state} of"))
             quoted = any(quote.request == key for quote in before.quotes.values())
             over_us = old.accept_until_us if quoted else old.quotes_until_us
@@ -168,7 +175,8 @@ def legs(quote: Quote | Settlement) -> Legs:
     return Legs(paid, sold) if terms.side == "buy" else Legs(sold, paid)
 
 
-def _settled(event: DeskEvent, before: ShadowDesk, key: str, settlement: Settlement, expected: Moved) -> None:
+def _settled(event: DeskEvent, before: ShadowDesk, settlement: Settlement, expected: Moved) -> None:
+    key = settlement.request
     request, quote = before.requests.get(key), before.quotes.get(settlement.quote)
     if request is None or quote is None or quote.request != key or not quote.shown:
         raise Finding(f"accepted: {event.where} settles {key} with a quote that its taker does not have (Q1)")

@@ -48,7 +48,7 @@ def one_leg() -> list[AbstractContextManager[Any]]:
     """The taker pays, and the maker keeps what the quote held."""
 
     class OneSided(Ledger):
-        def pay_reserved(self, account: str, reserved: Reserved, *others: Any) -> Reserved:
+        def give_reserved(self, account: str, reserved: Reserved, *others: Any) -> Reserved:
             return reserved
 
     return [patch.object(acceptances, "Ledger", OneSided)]
@@ -108,6 +108,16 @@ def last_look() -> list[AbstractContextManager[Any]]:
     return [patch.object(acceptances, "Settlement", dearer)]
 
 
+def short_leg() -> list[AbstractContextManager[Any]]:
+    """The maker gives one unit, whatever was quoted, and says so."""
+
+    def stingy(found: terms.Terms, price: int) -> tuple[terms.Leg, terms.Leg]:
+        taker, maker = terms.legs(found, price)
+        return taker, maker._replace(amount=1, fee=0)
+
+    return [patch.object(acceptances, "legs", stingy)]
+
+
 def frozen_makers() -> list[AbstractContextManager[Any]]:
     """A quote whose maker was frozen since is accepted."""
     return [patch.object(standing, "may_pay", lambda *arguments: "")]
@@ -139,6 +149,7 @@ DESK_MUTANTS: Mutants = broken_each(
         "firm quote": worse_quotes,
         "fees": fees_rounded_down,
         "quoted price": last_look,
+        "quoted amount": short_leg,
         "freeze": frozen_makers,
         "quotes of a replica": ghosts_at_replicas,
     }

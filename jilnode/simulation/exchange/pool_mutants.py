@@ -61,9 +61,11 @@ def one_sided() -> list[AbstractContextManager[Any]]:
     """A swap pays in, and nothing comes out."""
 
     class Greedy(Ledger):
-        def pay(self, debit: str, *arguments: Any) -> None:
-            if "/dex.LP" not in debit:
-                super().pay(debit, *arguments)
+        def give(self, debit: str, *arguments: Any) -> None:
+            kind, _, _ = arguments[-1]
+            # What is taken out goes this way too.
+            if kind != "swap" or "/dex.LP" not in debit:
+                super().give(debit, *arguments)
 
     return [patch.object(commands, "Ledger", Greedy)]
 

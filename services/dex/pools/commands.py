@@ -113,8 +113,8 @@ def add_liquidity(state: State, context: Context, command: AddLiquidity) -> None
     act = context.new_key()
     ledger = Ledger(state, context)
     purpose = ("liquidity", key, most[0])
-    ledger.pay(account, key, pool.base, base, 0, pool.base_scale, act, purpose)
-    ledger.pay(account, key, pool.quote, quote, 0, pool.quote_scale, act, purpose)
+    ledger.pay(account, key, pool.base, base, pool.base_scale, act, purpose)
+    ledger.pay(account, key, pool.quote, quote, pool.quote_scale, act, purpose)
     ledger.issue(asset, account, shares, pool.share_scale)
     if locked:
         ledger.issue(asset, key, locked, pool.share_scale)
@@ -141,8 +141,8 @@ def remove_liquidity(state: State, context: Context, command: RemoveLiquidity) -
     ledger = Ledger(state, context)
     ledger.burn(pool_name(key), account, shares, pool.share_scale, ("liquidity", key, shares))
     purpose = ("liquidity", account, shares)
-    ledger.pay(key, account, pool.base, base, 0, pool.base_scale, act, purpose)
-    ledger.pay(key, account, pool.quote, quote, 0, pool.quote_scale, act, purpose)
+    ledger.pay(key, account, pool.base, base, pool.base_scale, act, purpose)
+    ledger.pay(key, account, pool.quote, quote, pool.quote_scale, act, purpose)
     _changed(state, context, key, pool, -base, -quote, -shares)
     _insert(state, context, act, key, pool, account, REMOVE, base, quote, shares)
     ledger.write()
@@ -168,24 +168,25 @@ def exchange(state: State, context: Context, ledger: Ledger, key: str, account: 
     check_open(state, key, pool, swapping=True)
     sides = sides_of(pool, asset_in)
     out = output_of(pool, sides, amount)
-    act = context.new_key()
-    ledger.pay(account, key, sides.asset_in, amount, 0, sides.scale_in, act, ("swap", key, amount))
-    ledger.pay(key, account, sides.asset_out, out, 0, sides.scale_out, act, ("swap", account, out))
+    ledger.give(account, key, sides.asset_in, amount, 0, ("swap", key, amount))
+    ledger.give(key, account, sides.asset_out, out, 0, ("swap", account, out))
     base, quote = (amount, -out) if asset_in == pool.base else (-out, amount)
     _changed(state, context, key, pool, base, quote, 0)
     state[SWAPS].insert(
-        act,
+        context.new_key(),
         Swapped(
-            key,
             account,
+            key,
             sides.asset_in,
-            sides.asset_out,
             amount,
-            out,
-            fee_in(amount, pool.fee_bps),
+            0,
             sides.scale_in,
+            sides.asset_out,
+            out,
+            0,
             sides.scale_out,
             context.time_us,
+            fee_in(amount, pool.fee_bps),
         ),
     )
     return out

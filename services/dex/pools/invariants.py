@@ -1,8 +1,8 @@
 """What must be true of every event that touches a pool: checked here before commit, and by every replica again.
 
 Together with the wallet's: a pool's reserves are what lies on its account, to the unit; they move by swaps and by
-liquidity, one in an event, each paid by its own transfers; a swap gives exactly what the product allows, liquidity
-exactly what its shares are worth; shares are made and burned with it and in no other way.
+liquidity, one in an event; a swap, which is its own payment, gives exactly what the product allows; liquidity, paid by
+its own transfers, exactly what its shares are worth; shares are made and burned with it and in no other way.
 """
 
 from typing import Any
@@ -71,14 +71,11 @@ def _paid(change: Change) -> tuple[dict[str, Legs], dict[str, Legs]]:
 
 
 def _legs(pool: Pool, act: Swapped | Liquidity) -> Legs:
-    """The transfers that an act is paid by."""
-    account, home = act.account, act.pool
+    """The transfers that an act is paid by: none where it says itself what was paid."""
     if isinstance(act, Swapped):
-        legs = [(account, home, act.asset_in, act.amount_in, 0), (home, account, act.asset_out, act.amount_out, 0)]
-    else:
-        debit, credit = (account, home) if act.kind == ADD else (home, account)
-        legs = [(debit, credit, pool.base, act.base, 0), (debit, credit, pool.quote, act.quote, 0)]
-    return sorted(legs)
+        return []
+    debit, credit = (act.account, act.pool) if act.kind == ADD else (act.pool, act.account)
+    return sorted([(debit, credit, pool.base, act.base, 0), (debit, credit, pool.quote, act.quote, 0)])
 
 
 def _makings(before: Pool, act: Swapped | Liquidity) -> Legs:
@@ -132,15 +129,19 @@ def _accumulated(before: Pool, after: Pool) -> bool:
 
 
 def _swapped(before: Pool, after: Pool, act: Swapped) -> str | None:
-    """M1, tight on both sides: the product holds with the fee outside it, and would not with one unit more out."""
-    if before.shares != after.shares or act.amount_in <= 0 or act.amount_out <= 0:
-        return "is swapped for nothing, or for shares"
+    """M1, tight on both sides: the product holds with the fee outside it, and would not with one unit more out. That
+    something was paid, and that it is what moved, the wallet judges."""
+    if before.shares != after.shares or act.fee or act.back_fee:
+        return "is swapped for shares, or for a fee"
     x, y, x_after, y_after = before.base_reserve, before.quote_reserve, after.base_reserve, after.quote_reserve
-    assets = (before.base, before.quote)
+    base, quote = (before.base, before.base_scale), (before.quote, before.quote_scale)
+    assets = (base, quote)
     if act.asset_in == before.quote:
         x, y, x_after, y_after = y, x, y_after, x_after
-        assets = (before.quote, before.base)
-    if (act.asset_in, act.asset_out) != assets or (x + act.amount_in, y - act.amount_out) != (x_after, y_after):
+        assets = (quote, base)
+    if ((act.asset_in, act.scale_in), (act.asset_out, act.scale_out)) != assets:
+        return "is swapped in something else than its assets"
+    if (x + act.amount_in, y - act.amount_out) != (x_after, y_after):
         return "moves by something else than was swapped"
     reached = x * BASIS_POINTS + act.amount_in * (BASIS_POINTS - before.fee_bps)
     product = x * y * BASIS_POINTS

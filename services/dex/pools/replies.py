@@ -60,7 +60,7 @@ def swap_view(key: str, row: Swapped, *, named: bool) -> SwapView:
         row.asset_out,
         format_amount(row.amount_in, row.scale_in),
         format_amount(row.amount_out, row.scale_out),
-        format_amount(row.fee, row.scale_in),
+        format_amount(row.kept, row.scale_in),
         ratio(row.amount_out, row.scale_out, row.amount_in, row.scale_in),
         row.at_us,
     )

@@ -6,6 +6,7 @@ it is a pool's.
 """
 
 from jilnode.module import CreatedBy, EqualityIndex, Owned, Table
+from services.wallet.rows import Exchange
 
 __all__ = (
     "ADD",
@@ -63,19 +64,43 @@ class Pool(Owned, frozen=True):
         return pair_of(self.base, self.quote)
 
 
-class Swapped(Owned, frozen=True):
-    """One swap, paid by two transfers of its key. ``fee`` is the part of the input that is the pool's."""
+class Swapped(Exchange, frozen=True):
+    """One swap, and its payment: ``debit`` is the account that swaps, and ``credit`` the pool's. No node takes a fee of
+    it; ``kept`` is the part of the input that is the pool's."""
 
-    pool: str
-    account: str
-    asset_in: str
-    asset_out: str
-    amount_in: int
-    amount_out: int
-    fee: int
-    scale_in: int
-    scale_out: int
-    at_us: int
+    kept: int
+
+    @property
+    def account(self) -> str:
+        return self.debit
+
+    @property
+    def pool(self) -> str:
+        return self.credit
+
+    @property
+    def asset_in(self) -> str:
+        return self.asset
+
+    @property
+    def amount_in(self) -> int:
+        return self.amount
+
+    @property
+    def scale_in(self) -> int:
+        return self.scale
+
+    @property
+    def asset_out(self) -> str:
+        return self.back_asset
+
+    @property
+    def amount_out(self) -> int:
+        return self.back_amount
+
+    @property
+    def scale_out(self) -> int:
+        return self.back_scale
 
 
 class Liquidity(Owned, frozen=True):
@@ -93,7 +118,7 @@ class Liquidity(Owned, frozen=True):
 
 
 POOLS = Table("dex.pool", Pool, CreatedBy(), resident=True, indexes=(EqualityIndex("by_pair", "pair"),))
-SWAPS = Table("dex.swap", Swapped, CreatedBy(), write_once=True, searchable=("pool", "account"))
+SWAPS = Table("dex.swap", Swapped, CreatedBy(), write_once=True, searchable=("debit", "credit"))
 LIQUIDITY = Table("dex.liquidity", Liquidity, CreatedBy(), write_once=True, searchable=("account",))
 
 TABLES = (POOLS, SWAPS, LIQUIDITY)

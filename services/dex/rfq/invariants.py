@@ -1,8 +1,8 @@
 """What must be true of every event of the RFQ desk: checked here before commit, and by every replica again.
 
 Q1: a request ends once, and a quote is accepted only before it, the request and their times end. Q2: a quote is funded
-from its first event to its last, with exactly what its maker would give. Q3: what is paid is what was quoted, by both
-sides, and nothing else under the settlement's key.
+from its first event to its last, with exactly what its maker would give. Q3: what a settlement says that both sides
+paid, which the wallet judges, is what was quoted.
 """
 
 import msgspec
@@ -27,9 +27,8 @@ from services.dex.rfq.rows import (
     Request,
     Settlement,
 )
-from services.dex.rfq.terms import Terms, legs, turnover
+from services.dex.rfq.terms import Leg, Terms, legs, turnover
 from services.dex.rows import BUY, SELL
-from services.wallet.rows import TRANSFERS
 
 __all__ = ("INVARIANTS",)
 
@@ -49,7 +48,7 @@ QUOTE_REASONS = (
 def _requested(change: Change) -> str | None:
     """A request is opened, is quoted, and ends once, as it stood; it is settled if there is a settlement."""
     ended = {key: after for key, _, after in change.rows(ENDED_REQUESTS)}
-    settled = {key for key, _, _ in change.rows(SETTLEMENTS)}
+    settled = {settlement.request for _, _, settlement in change.rows(SETTLEMENTS)}
     for key, before, after in change.rows(REQUESTS):
         last = ended.pop(key, None)
         if (after is None) != (last is not None):
@@ -157,31 +156,25 @@ def _ended_quote(change: Change, before: Quote, last: EndedQuote, *, accepted: b
 
 
 def _settled(change: Change) -> str | None:
-    """A settlement ends its request and its quote, in their time, and is paid at the quoted price by both sides."""
+    """A settlement ends its request and its quote, in their time, is the only one of them, and says that both sides
+    paid what was quoted."""
     requests = {key: (before, after) for key, before, after in change.rows(REQUESTS)}
     # One that is accepted has been shown, so all that its row can do in this event is end.
     quotes = {key: before for key, before, _ in change.rows(QUOTES)}
-    paid: dict[str, list[tuple[str, str, str, int, int]]] = {}
-    for _, _, transfer in change.rows(TRANSFERS):
-        if transfer.kind == "trade":
-            paid.setdefault(transfer.of, []).append(
-                (transfer.debit, transfer.credit, transfer.asset, transfer.amount, transfer.fee)
-            )
     for key, _, settlement in change.rows(SETTLEMENTS):
-        request, goes_on = requests.get(key, (None, None))
+        # Each ends with one settlement, so the next one of it finds nothing.
+        request, goes_on = requests.pop(settlement.request, (None, None))
         quote = quotes.get(settlement.quote)
         if request is None or goes_on is not None or quote is None:
             return f"settlement {key} is of no request or quote that ends with it"
-        problem = _settlement(change, key, settlement, request, quote)
+        problem = _settlement(change, settlement, request, quote)
         if problem is not None:
             return f"settlement {key} {problem}"
-        if sorted(paid.get(key, ())) != _legs(settlement):
-            return f"settlement {key} is not paid as it says"
     return None
 
 
-def _settlement(change: Change, key: str, settlement: Settlement, request: Request, quote: Quote) -> str | None:
-    if quote.request != key or not quote.shown:
+def _settlement(change: Change, settlement: Settlement, request: Request, quote: Quote) -> str | None:
+    if quote.request != settlement.request or not quote.shown:
         return "is of a quote that its taker did not see"
     if (settlement.taker, settlement.taker) != (request.account, quote.taker) or settlement.maker != quote.account:
         return "is between others than asked and quoted"
@@ -189,25 +182,18 @@ def _settlement(change: Change, key: str, settlement: Settlement, request: Reque
         return "is with a maker who was not invited"
     if not settlement.terms == quote.terms == request.terms or settlement.price != quote.price:
         return "is at another price than was quoted, or for something else"
-    taker, maker = legs(quote.terms, quote.price)
-    if (settlement.turnover, settlement.taker_fee, settlement.maker_fee) != (
-        turnover(quote.terms, quote.price),
-        taker.fee,
-        maker.fee,
-    ):
+    if _legs(settlement) != legs(quote.terms, quote.price):
         return "moves something else than was quoted"
     if settlement.at_us != change.time_us or not change.time_us < min(quote.valid_until_us, request.accept_until_us):
         return "comes too late"
     return None
 
 
-def _legs(settlement: Settlement) -> list[tuple[str, str, str, int, int]]:
-    taker, maker = legs(settlement.terms, settlement.price)
-    return sorted(
-        [
-            (settlement.taker, settlement.maker, taker.asset, taker.amount, taker.fee),
-            (settlement.maker, settlement.taker, maker.asset, maker.amount, maker.fee),
-        ]
+def _legs(settlement: Settlement) -> tuple[Leg, Leg]:
+    """What its taker and its maker paid."""
+    return (
+        Leg(settlement.asset, settlement.scale, settlement.amount, settlement.fee),
+        Leg(settlement.back_asset, settlement.back_scale, settlement.back_amount, settlement.back_fee),
     )
 
 

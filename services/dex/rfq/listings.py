@@ -134,12 +134,12 @@ async def seen_quotes(reader: Any, context: QueryContext, params: SeenQuotesPara
 
 
 async def settlement(reader: Any, context: QueryContext, params: IdParams) -> SettlementView:
-    key = outside_key(params.id, "/id")
-    image = (await reader.get(SETTLEMENTS, [key])).get(key)
-    if image is not None:
+    """By its request, of which there is one."""
+    page = await reader.page(SETTLEMENTS, [("request", outside_key(params.id, "/id"))], limit=1)
+    for _, image in page.items:
         subjects = await _subjects(reader, (image.row.taker, image.row.maker))
         if context.actor in subjects or context.scopes & AUDITS:
-            return settlement_view(key, image.row)
+            return settlement_view(image.row)
     raise Rejected("unknown_settlement", "no such settlement of yours is known here", status=404, field="/id")
 
 
@@ -147,9 +147,9 @@ async def settlements(reader: Any, context: QueryContext, params: HistoryParams)
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(
-        SETTLEMENTS, [("taker", account), ("maker", account)], after=after, limit=params.limit, descending=True
+        SETTLEMENTS, [("debit", account), ("credit", account)], after=after, limit=params.limit, descending=True
     )
-    items = [settlement_view(key, image.row) for key, image in page.items]
+    items = [settlement_view(image.row) for _, image in page.items]
     return Settlements(items, outside(page.items[-1][0]) if page.more else None)
 
 

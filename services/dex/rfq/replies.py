@@ -87,11 +87,11 @@ def ended_quote_view(key: str, row: EndedQuote) -> QuoteView:
     return quote_view(key, row.quote, row.reason, row.ended_us)
 
 
-def settlement_view(key: str, row: Settlement) -> SettlementView:
+def settlement_view(row: Settlement) -> SettlementView:
     terms = row.terms
     taker, maker = legs(terms, row.price)
     return SettlementView(
-        outside(key),
+        outside(row.request),
         outside(row.quote),
         outside(row.taker),
         outside(row.maker),
@@ -131,7 +131,8 @@ def ended_quote_reply(rows: EntryRows) -> QuoteView:
 
 
 def settlement_reply(rows: EntryRows) -> SettlementView:
-    return settlement_view(*rows.one(SETTLEMENTS))
+    _, settlement = rows.one(SETTLEMENTS)
+    return settlement_view(settlement)
 
 
 def fee_reply(rows: EntryRows) -> FeeView:

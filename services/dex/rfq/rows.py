@@ -16,7 +16,7 @@ from jilnode.module import (
 from services.dex.rfq.intents import ExpireQuote, ReviewRequest
 from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY
-from services.wallet.rows import Holding
+from services.wallet.rows import Exchange, Holding
 
 __all__ = (
     "CANCELLED",
@@ -95,19 +95,26 @@ class EndedQuote(Owned, frozen=True):
     ended_us: int
 
 
-class Settlement(Owned, frozen=True):
-    """An accepted quote, ``quote``, and what it moved, under the request's key, so there is one. Each fee is in what
-    its payer gave."""
+class Settlement(Exchange, frozen=True):
+    """An accepted quote, and its payment: the taker is ``debit``, the maker ``credit``. Of a request there is one at
+    most, which ends it. Each fee is in what its payer gave."""
 
+    request: str
     quote: str
-    taker: str
-    maker: str
     price: int
     terms: Terms
-    turnover: int
-    taker_fee: int
-    maker_fee: int
-    at_us: int
+
+    @property
+    def taker(self) -> str:
+        return self.debit
+
+    @property
+    def maker(self) -> str:
+        return self.credit
+
+    @property
+    def turnover(self) -> int:
+        return self.amount if self.terms.side == BUY else self.back_amount
 
 
 class Fee(Owned, frozen=True):
@@ -152,7 +159,9 @@ QUOTES = Table(
 ENDED_QUOTES = Table(
     "dex.rfq_quote_ended", EndedQuote, CreatedBy(), write_once=True, searchable=("account", "shown_in")
 )
-SETTLEMENTS = Table("dex.rfq_settlement", Settlement, CreatedBy(), write_once=True, searchable=("taker", "maker"))
+SETTLEMENTS = Table(
+    "dex.rfq_settlement", Settlement, CreatedBy(), write_once=True, searchable=("debit", "credit", "request")
+)
 FEES = Table("dex.rfq_fee", Fee, CreatedBy(), resident=True)
 
 TABLES = (REQUESTS, ENDED_REQUESTS, QUOTES, ENDED_QUOTES, SETTLEMENTS, FEES)

@@ -6,7 +6,7 @@ from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.dex.rows import TRADES
-from services.wallet.rows import TRANSFERS, Exchange, sides
+from services.wallet.rows import Exchange, sides
 
 __all__ = ("INVARIANTS",)
 
@@ -35,12 +35,6 @@ def _route(change: Change, route: Route) -> str | None:
     if chosen.output < route.min_out or not 0 < chosen.spent <= route.amount_in:
         return "gives less or takes more than was asked for"
     spent, output = 0, 0
-    for _, _, row in change.rows(TRANSFERS):
-        if row is not None and row.kind == "trade":
-            if (row.debit, row.asset) == (route.account, route.asset_in):
-                spent += row.amount + row.fee
-            if (row.credit, row.asset) == (route.account, route.asset_out):
-                output += row.amount
     for _, _, exchange in change.rows_of(Exchange):
         for payer, payee, asset, amount, fee in sides(exchange):
             if (payer, asset) == (route.account, route.asset_in):

@@ -16,15 +16,15 @@ from services.dex.module import MODULE as DEX
 from services.dex.rfq.intents import AcceptQuote, CancelRequest, SubmitQuote, WithdrawQuote
 from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import SHARES, TRANSFERS
+from services.wallet.rows import SHARES
 from tests.kit.node import TestNode, running
-from tests.services.dex.kit import QUOTE, Exchange
+from tests.services.dex.kit import BASE, QUOTE, Exchange
 from tests.services.dex.rfq_kit import Desk, check_desk
 from tests.services.dex.test_forged import ROGUE_WALLET
 from tests.services.wallet.kit import rows, turn
 
 REQUESTED, QUOTED, SETTLED = "invariant.rfq_requested", "invariant.rfq_quoted", "invariant.rfq_settled"
-RESERVED = "invariant.wallet_reserved"
+RESERVED, EXPLAINED = "invariant.wallet_reserved", "invariant.wallet_explained"
 GONE = "gone"
 
 changed = msgspec.structs.replace
@@ -127,6 +127,22 @@ def kept(table: Any) -> Callable[[Any, dict[str, str]], None]:
     return change
 
 
+def share(party: str, asset: str, more: int) -> Callable[[Any, dict[str, str]], None]:
+    """A party's share has so much more than is said."""
+
+    def change(state: Any, keys: dict[str, str]) -> None:
+        key = f"{STANDING[party]}/{asset}/sg-mas-01"
+        row = state[SHARES].get(key)
+        state[SHARES].put(key, changed(row, available=row.available + more))
+
+    return change
+
+
+def again(state: Any, keys: dict[str, str]) -> None:
+    """One more settlement of the same."""
+    state[SETTLEMENTS].insert("sg-mas-01/again", state[SETTLEMENTS].get(_new(state, SETTLEMENTS)))
+
+
 def _new(state: Any, table: Any) -> str:
     return next(key for cache, key, before in state.log if cache.spec is table and before is None)
 
@@ -144,7 +160,7 @@ def terms(**changes: Any) -> Callable[[dict[str, str]], Any]:
 
 
 STANDING: dict[str, Any] = {}
-"""The terms and the requests of the pair, as its rows have them."""
+"""The terms, the request and the parties of the pair, as its rows have them."""
 
 
 def accept(pair: Pair) -> Any:
@@ -222,15 +238,25 @@ FORGERIES: dict[str, tuple[Any, Any, str]] = {
     "says accepted and settles nothing": (withdraw, put(ENDED_QUOTES, "best", reason="accepted"), QUOTED),
     "settles and says lost": (accept, put(ENDED_QUOTES, "best", reason="lost"), QUOTED),
     "settles a quote twice": (accept, put(ENDED_QUOTES, "worst", reason="accepted"), QUOTED),
-    "settles at another price": (accept, put(SETTLEMENTS, "request", price=1), SETTLED),
-    "settles another turnover": (accept, put(SETTLEMENTS, "request", turnover=1), SETTLED),
-    "settles with another fee": (accept, put(SETTLEMENTS, "request", maker_fee=0), SETTLED),
-    "settles other terms": (accept, put(SETTLEMENTS, "request", terms=terms(quantity=1)), SETTLED),
-    "settles with somebody else": (accept, put(SETTLEMENTS, "request", maker="sg-mas-01/x"), SETTLED),
-    "settles for somebody else": (accept, put(SETTLEMENTS, "request", taker="sg-mas-01/x"), SETTLED),
-    "settles at another time": (accept, put(SETTLEMENTS, "request", at_us=1), SETTLED),
-    "pays nobody": (accept, put(TRANSFERS, "new", of="sg-mas-01/x"), SETTLED),
-    "pays less": (accept, put(TRANSFERS, "new", amount=1), SETTLED),
+    "settles at another price": (accept, put(SETTLEMENTS, "new", price=1), SETTLED),
+    "settles another turnover": (accept, put(SETTLEMENTS, "new", amount=1), SETTLED),
+    "settles another quantity": (accept, put(SETTLEMENTS, "new", back_amount=1), SETTLED),
+    "settles with another fee of the taker": (accept, put(SETTLEMENTS, "new", fee=0), SETTLED),
+    "settles with another fee of the maker": (accept, put(SETTLEMENTS, "new", back_fee=0), SETTLED),
+    "settles in another asset": (accept, put(SETTLEMENTS, "new", asset=BASE), SETTLED),
+    "settles for another asset": (accept, put(SETTLEMENTS, "new", back_asset=QUOTE), SETTLED),
+    "settles in other decimals": (accept, put(SETTLEMENTS, "new", scale=2), SETTLED),
+    "settles for other decimals": (accept, put(SETTLEMENTS, "new", back_scale=2), SETTLED),
+    "settles other terms": (accept, put(SETTLEMENTS, "new", terms=terms(quantity=1)), SETTLED),
+    "settles with somebody else": (accept, put(SETTLEMENTS, "new", credit="sg-mas-01/x"), SETTLED),
+    "settles for somebody else": (accept, put(SETTLEMENTS, "new", debit="sg-mas-01/x"), SETTLED),
+    "settles another request": (accept, put(SETTLEMENTS, "new", request=lambda keys: keys["sealed"]), REQUESTED),
+    "settles another quote": (accept, put(SETTLEMENTS, "new", quote=lambda keys: keys["worst"]), QUOTED),
+    "settles a request twice": (accept, again, SETTLED),
+    "settles at another time": (accept, put(SETTLEMENTS, "new", at_us=1), SETTLED),
+    "pays nobody": (accept, share("taker", BASE, -100_000), EXPLAINED),
+    "pays less": (accept, share("maker", QUOTE, -1), EXPLAINED),
+    "pays with nobody's money": (accept, share("taker", QUOTE, 1), EXPLAINED),
     "settles a request that goes on": (
         accept,
         both(
@@ -256,6 +282,8 @@ async def refused(pair: Pair, command: Any, change: Any, code: str) -> None:
     STANDING.update(
         terms=request.terms,
         accept_until_us=request.accept_until_us,
+        taker=pair.desk.taker.replace("~", "/"),
+        maker=pair.desk.maker.replace("~", "/"),
         other=pair.desk.other.replace("~", "/"),
     )
     before = {table.name: rows(pair.honest, table) for table in (*DEX.tables, *WALLET.tables)}
@@ -287,7 +315,7 @@ async def test_a_quote_is_not_accepted_when_its_time_is_over():
         keys = pair.keys()
 
         def say_now(state: Any) -> None:
-            put(SETTLEMENTS, "request", at_us=now_us)(state, keys)
+            put(SETTLEMENTS, "new", at_us=now_us)(state, keys)
             put(ENDED_REQUESTS, "request", ended_us=now_us)(state, keys)
             for key in ("best", "worst"):
                 put(ENDED_QUOTES, key, ended_us=now_us)(state, keys)

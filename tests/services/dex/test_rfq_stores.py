@@ -52,3 +52,10 @@ async def test_quotes_settle_the_same_over_every_store(backend):
         seen = await listings.seen_quotes(reader, context, listings.SeenQuotesParams(request.id))
         assert [item.status for item in seen.items] == ["accepted", "lost"]
         assert (await listings.requests(reader, context, listings.RequestsParams(BASE))).items == []
+        one.home = again
+        later = await one.accept(await one.offer(await one.ask(), "100"))
+        assert await listings.settlement(reader, context, queries.IdParams(later.id)) == later
+        newest = await listings.settlements(reader, context, HistoryParams(one.taker, limit=1))
+        assert newest.items == [later]
+        rest = await listings.settlements(reader, context, HistoryParams(one.taker, newest.next, 1))
+        assert (rest.items, rest.next) == ([settled], None)

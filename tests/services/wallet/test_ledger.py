@@ -12,7 +12,7 @@ from jilnode.module import Command, Module, Table
 from services.wallet.intents import SetFee, SetLimit, SetRoaming, SetStatus
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, SHARES, SUPPLY, USAGE, VISITS, Holding
+from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, SHARES, SUPPLY, USAGE, VISITS, Exchange, Holding
 from tests.kit.node import TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, started, turn
 
@@ -21,7 +21,7 @@ DAY_S = 86_400
 
 class Moves(msgspec.Struct, frozen=True):
     """``steps``: (method of the ledger, its arguments) each; a key that begins with ``+`` is made by this command.
-    A step in a tuple of its own is tried under a savepoint."""
+    A step in a tuple of its own is tried under a savepoint. For what is given, the other gives one unit back."""
 
     steps: tuple[Any, ...]
 
@@ -34,17 +34,30 @@ class Box(Holding, frozen=True):
     """What money is set aside for."""
 
 
+class Deal(Exchange, frozen=True):
+    """What is given, and what is given back."""
+
+
 BOXES = Table("locker.box", Box)
+DEALS = Table("locker.deal", Deal, write_once=True, searchable=("debit", "credit"))
 
 
 def _move(state: Any, context: Any, command: Moves) -> None:
     ledger = Ledger(state, context)
     made: dict[str, str] = {}
 
+    def give_back(debit: str, credit: str, amount: int, fee: int) -> None:
+        ledger.give(credit, debit, CHF, 1, 0, PURPOSE)
+        deal = Deal(debit, credit, CHF, amount, fee, 2, CHF, 1, 0, 2, context.time_us)
+        state[DEALS].insert(context.new_key(), deal)
+
     def run(step: tuple[Any, ...]) -> None:
         method, *arguments = step
-        if method not in ("reserve", "keep", "pay_reserved"):
+        if method not in ("reserve", "keep", "give_reserved"):
             getattr(ledger, method)(*arguments)
+            if method == "give":
+                debit, credit, _, amount, fee, _ = arguments
+                give_back(debit, credit, amount, fee)
             return
         key, *arguments = arguments
         if key.startswith("+"):
@@ -56,6 +69,8 @@ def _move(state: Any, context: Any, command: Moves) -> None:
             return
         box = state[BOXES].get(key)
         reserved = getattr(ledger, method)(box.account, box.reserved, *arguments)
+        if method == "give_reserved":
+            give_back(box.account, *arguments)
         if reserved.amount:
             state[BOXES].put(key, Box(box.account, reserved))
             return
@@ -82,7 +97,7 @@ def _ask(state: Any, context: Any, command: Ask) -> None:
 LOCKER = Module(
     "locker",
     1,
-    tables=(BOXES,),
+    tables=(BOXES, DEALS),
     commands=(
         Command(Moves, "locker.moves.made", _move, lambda rows: [key for key, _ in rows.rows(BOXES)]),
         Command(Ask, "locker.account.asked", _ask, lambda rows: None),
@@ -131,12 +146,16 @@ def reserve(key: str, account: str, amount: int, limited: int | None = None) -> 
     return ("reserve", key, account, CHF, amount, amount if limited is None else limited, PURPOSE)
 
 
-def paid(key: str, credit: str, amount: int, fee: int = 0) -> tuple[Any, ...]:
-    return ("pay_reserved", key, credit, amount, fee, 2, "ch-zug-01/of")
+def given(key: str, credit: str, amount: int, fee: int = 0) -> tuple[Any, ...]:
+    return ("give_reserved", key, credit, amount, fee)
 
 
-def pay(debit: str, credit: str, amount: int, fee: int = 0) -> tuple[Any, ...]:
-    return ("pay", debit, credit, CHF, amount, fee, 2, "ch-zug-01/of", PURPOSE)
+def give(debit: str, credit: str, amount: int, fee: int = 0) -> tuple[Any, ...]:
+    return ("give", debit, credit, CHF, amount, fee, PURPOSE)
+
+
+def pay(debit: str, credit: str, amount: int) -> tuple[Any, ...]:
+    return ("pay", debit, credit, CHF, amount, 2, "ch-zug-01/of", PURPOSE)
 
 
 async def test_what_is_reserved_is_held_and_comes_back(one):
@@ -151,24 +170,31 @@ async def test_what_is_reserved_is_held_and_comes_back(one):
 
 
 async def test_what_is_reserved_and_used_up_in_one_command_is_never_a_row(one):
-    assert await one.move(reserve("+k", one.a, 3000), paid("+k", one.b, 2900, 100)) == []
-    assert (one.share(one.a), one.share(one.b), one.share("ch-zug-01/fees")) == ((7000, 0), (2900, 0), (100, 0))
+    assert await one.move(reserve("+k", one.a, 3000), given("+k", one.b, 2900, 100)) == []
+    assert (one.share(one.a), one.share(one.b), one.share("ch-zug-01/fees")) == ((7001, 0), (2899, 0), (100, 0))
     assert not rows(one.home, BOXES)
 
 
 async def test_many_payments_write_each_balance_once(one):
     (key,) = await one.move(reserve("+k", one.a, 3000))
-    await one.move(*[paid(key, (one.b, one.c)[number % 2], 10, 1) for number in range(50)], pay(one.b, one.c, 50))
-    assert (one.share(one.a), one.share(one.b), one.share(one.c)) == ((7000, 2450), (200, 0), (300, 0))
+    await one.move(*[given(key, (one.b, one.c)[number % 2], 10, 1) for number in range(50)], pay(one.b, one.c, 50))
+    assert (one.share(one.a), one.share(one.b), one.share(one.c)) == ((7050, 2450), (175, 0), (275, 0))
     assert one.share("ch-zug-01/fees") == (50, 0)
     assert rows(one.home, BOXES)[key].reserved.paid == 500
     entries, _ = await one.home.journal()
     names = [name for name, _, _ in rows_of(entries[-1])]
-    assert (names.count("wallet.share"), names.count("wallet.transfer"), names.count("locker.box")) == (
-        4,
-        51,
-        1,
-    )
+    tables = ("wallet.share", "wallet.transfer", "locker.deal", "locker.box")
+    assert [names.count(table) for table in tables] == [4, 1, 50, 1]
+
+
+async def test_what_is_given_out_of_what_is_available_goes_to_the_other_and_the_fee_to_the_node(one):
+    await one.move(give(one.a, one.b, 500, 25))
+    assert (one.share(one.a), one.share(one.b), one.share("ch-zug-01/fees")) == ((9476, 0), (499, 0), (25, 0))
+    with pytest.raises(Rejected, match="insufficient_funds"):
+        await one.move(give(one.a, one.b, 9470, 7))
+    await one.operate(SetLimit(one.a, CHF, daily="50.00"))
+    await one.move(give(one.a, one.b, 1000, 25))
+    assert one.used()[0] == 1000, "without the fee"
 
 
 async def test_what_came_in_the_same_command_can_be_spent_in_it(one):
@@ -192,7 +218,7 @@ async def test_a_reservation_that_is_refused_under_a_savepoint_leaves_the_others
 async def test_more_than_is_reserved_can_t_be_paid_nor_kept(one):
     (key,) = await one.move(reserve("+k", one.a, 1000))
     before = rows(one.home, SHARES), rows(one.home, BOXES)
-    for step in (paid(key, one.b, 1000, 1), paid(key, one.b, 1001), ("keep", key, 1001), ("keep", "ch-zug-01/no", 0)):
+    for step in (given(key, one.b, 1000, 1), given(key, one.b, 1001), ("keep", key, 1001), ("keep", "ch-zug-01/no", 0)):
         with pytest.raises(Rejected, match="internal_error"):
             await one.move(step)
     assert (rows(one.home, SHARES), rows(one.home, BOXES)) == before
@@ -214,7 +240,7 @@ async def test_limits_count_what_is_reserved_without_its_fee_and_get_back_what_w
     assert one.used() == (4000, 1)
     with pytest.raises(Rejected, match="limit_daily"):
         await one.move(reserve("+k", one.a, 1001))
-    await one.move(paid(key, one.b, 1000, 25), paid(key, one.b, 500, 25))
+    await one.move(given(key, one.b, 1000, 25), given(key, one.b, 500, 25))
     assert one.used() == (4000, 1), "it may still pay the rest"
     await one.move(("keep", key, 0))
     assert one.used() == (1500, 1), "one debit, of what was paid"
@@ -229,7 +255,7 @@ async def test_what_is_reserved_and_given_back_in_one_command_counts_nothing(one
     await one.operate(SetLimit(one.a, CHF, daily="50.00", count=2))
     await one.move(reserve("+k", one.a, 4000), ("keep", "+k", 0))
     assert one.used() == (0, 0)
-    await one.move(reserve("+k", one.a, 4000), paid("+k", one.b, 1000), ("keep", "+k", 0))
+    await one.move(reserve("+k", one.a, 4000), given("+k", one.b, 1000), ("keep", "+k", 0))
     assert one.used() == (1000, 1)
 
 
@@ -282,12 +308,12 @@ async def test_a_reservation_asks_the_node_that_has_the_money_and_is_made_when_i
     (key,) = await brought(two, reserve("+k", two.a, 3000))
     assert (two.share(two.a, two.away), two.share(two.a)) == ((0, 3000), (7000, 0))
     assert not rows(two.away, HOLDS)
-    await two.move(paid(key, two.b, 1000), ("keep", key, 0), node=two.away)
+    await two.move(given(key, two.b, 1000), ("keep", key, 0), node=two.away)
     await two.settle()
     two.clock.advance(62)
     await two.settle()
-    assert two.share(two.a) == (9000, 0)
-    assert two.share(two.b)[0] + two.share(two.b, two.away)[0] == 1000
+    assert two.share(two.a) == (9001, 0)
+    assert two.share(two.b)[0] + two.share(two.b, two.away)[0] == 999
 
 
 async def test_only_what_is_lacking_is_asked_for_after_what_came_in_the_same_command(two):
@@ -297,13 +323,13 @@ async def test_only_what_is_lacking_is_asked_for_after_what_came_in_the_same_com
     await two.pay(two.a.replace("/", "~"), two.b.replace("/", "~"), "20.00")
     await two.settle()
     (key,) = rows(two.away, BOXES)
-    waiting = await started(two, two.away, Moves((paid(key, two.b, 1000), pay(two.b, two.a, 1500))), "a")
+    waiting = await started(two, two.away, Moves((given(key, two.b, 1000), pay(two.b, two.a, 1500))), "a")
     await two.settle()
     two.clock.advance(1)
     await turn(two.away)
     await waiting
     asked = [row.amount for row in rows(two.away, REQUESTS).values() if row.balance.startswith(two.b)]
-    assert asked == [500]
+    assert asked == [501]
 
 
 async def test_what_a_reservation_away_did_not_pay_goes_back_to_what_came_with_the_money(two):
@@ -312,7 +338,7 @@ async def test_what_a_reservation_away_did_not_pay_goes_back_to_what_came_with_t
     (key,) = await brought(two, reserve("+k", two.a, 3000))
     (visit,) = rows(two.away, VISITS).values()
     assert visit.allowance == 0
-    await two.move(paid(key, two.b, 1000), ("keep", key, 0), node=two.away)
+    await two.move(given(key, two.b, 1000), ("keep", key, 0), node=two.away)
     (visit,) = rows(two.away, VISITS).values()
     assert visit.allowance == 2000
     await two.settle()
@@ -328,14 +354,17 @@ async def test_an_account_pays_no_more_when_its_home_is_not_heard(two):
 
 
 class Twist(msgspec.Struct, frozen=True):
-    """Puts rows as they are: (key, row of the box)."""
+    """Puts rows as they are: (key, row of the box), (key, row of the deal)."""
 
-    boxes: tuple[tuple[str, Box], ...]
+    boxes: tuple[tuple[str, Box], ...] = ()
+    deals: tuple[tuple[str, Deal], ...] = ()
 
 
 def _twist(state: Any, context: Any, command: Twist) -> None:
     for key, box in command.boxes:
         state[BOXES].put(key, box)
+    for key, deal in command.deals:
+        state[DEALS].insert(key, deal)
 
 
 ROGUE = [
@@ -373,6 +402,38 @@ async def test_what_a_module_says_that_it_holds_is_what_the_share_holds(twist, b
             await honest.follow(made.home)
         assert breach.value.code == "invariant.wallet_reserved"
         assert rows(honest, BOXES)[key] == box
+
+
+@pytest.mark.parametrize(
+    ("twist", "broken"),
+    [
+        ({}, "more than the event explains"),
+        ({"amount": 0}, "moves nothing"),
+        ({"back_amount": -1}, "moves nothing"),
+        ({"fee": -1}, "a fee below nothing"),
+        ({"back_fee": -1}, "a fee below nothing"),
+        ({"credit": ""}, "fewer than two accounts"),
+        ({"scale": 10}, "no scale"),
+        ({"back_scale": -1}, "no scale"),
+    ],
+)
+async def test_what_a_module_says_that_two_accounts_paid_is_what_shares_move(twist, broken):
+    made = Lockers()
+    made.nodes = [TestNode("ch-zug-01", ROGUE, clock=made.clock)]
+    made.home = made.nodes[0]
+    honest = TestNode("sg-mas-01", [WALLET, LOCKER], clock=made.clock)
+    async with running(made.home, honest):
+        await made.begin()
+        account, other = await made.key("a", "100.00"), await made.key("b")
+        await made.move(give(account, other, 500))
+        await honest.follow(made.home)
+        (deal,) = rows(honest, DEALS).values()
+        forged = msgspec.structs.replace(deal, **twist)
+        await made.home.run(Twist(deals=(("ch-zug-01/forged", forged),)))
+        with pytest.raises(Breach, match=broken) as breach:
+            await honest.follow(made.home)
+        assert breach.value.code == "invariant.wallet_explained"
+        assert list(rows(honest, DEALS).values()) == [deal]
 
 
 async def test_a_node_that_lacks_the_module_waits_and_accuses_nobody():

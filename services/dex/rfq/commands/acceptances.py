@@ -32,43 +32,31 @@ def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
 
 def settle(state: State, context: Context, ledger: Ledger, key: str, quote: Quote) -> None:
     """Accepts a quote that may be, within somebody's ledger: both legs are paid, and its request and all of its quotes
-    end. Raises what ``Ledger.pay`` does."""
+    end. Raises what ``Ledger.give`` does."""
     taker_gives, maker_gives = legs(quote.terms, quote.price)
-    ledger.pay(
-        quote.taker,
-        quote.account,
-        taker_gives.asset,
-        taker_gives.amount,
-        taker_gives.fee,
-        taker_gives.scale,
-        quote.request,
-        ("rfq.accept", key, taker_gives.amount),
-    )
-    left = ledger.pay_reserved(
-        quote.account,
-        quote.reserved,
-        quote.taker,
-        maker_gives.amount,
-        maker_gives.fee,
-        maker_gives.scale,
-        quote.request,
-    )
+    purpose = ("rfq.accept", key, taker_gives.amount)
+    ledger.give(quote.taker, quote.account, taker_gives.asset, taker_gives.amount, taker_gives.fee, purpose)
+    left = ledger.give_reserved(quote.account, quote.reserved, quote.taker, maker_gives.amount, maker_gives.fee)
     end_quote(state, context, ledger, key, quote, left, "accepted")
     end_request(state, context, ledger, quote.request, _request(state, quote), SETTLED, "lost")
-    moved = turnover(quote.terms, quote.price)
-    assert moved is not None
     state[SETTLEMENTS].insert(
-        quote.request,
+        context.new_key(),
         Settlement(
-            key,
             quote.taker,
             quote.account,
+            taker_gives.asset,
+            taker_gives.amount,
+            taker_gives.fee,
+            taker_gives.scale,
+            maker_gives.asset,
+            maker_gives.amount,
+            maker_gives.fee,
+            maker_gives.scale,
+            context.time_us,
+            quote.request,
+            key,
             quote.price,
             quote.terms,
-            moved,
-            taker_gives.fee,
-            maker_gives.fee,
-            context.time_us,
         ),
     )
 
