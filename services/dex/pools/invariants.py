@@ -8,7 +8,7 @@ its own transfers, exactly what its shares are worth; shares are made and burned
 from typing import Any
 
 from jilnode.module import Change, Invariant
-from services.dex.pools.curve import BASIS_POINTS, MINIMUM_LIQUIDITY, accumulated
+from services.dex.pools.curve import BASIS_POINTS, MINIMUM_LIQUIDITY, accumulated, fee_in
 from services.dex.pools.rows import (
     ADD,
     CODE_PREFIX,
@@ -133,6 +133,8 @@ def _swapped(before: Pool, after: Pool, act: Swapped) -> str | None:
     something was paid, and that it is what moved, the wallet judges."""
     if before.shares != after.shares or act.fee or act.back_fee:
         return "is swapped for shares, or for a fee"
+    if act.kept != fee_in(act.amount_in, before.fee_bps):
+        return "says that it kept another fee than its own"
     x, y, x_after, y_after = before.base_reserve, before.quote_reserve, after.base_reserve, after.quote_reserve
     base, quote = (before.base, before.base_scale), (before.quote, before.quote_scale)
     assets = (base, quote)

@@ -12,6 +12,7 @@ from jilnode.kernel.errors import Breach
 from jilnode.module import Command
 from services.dex.intents import CreateMarket
 from services.dex.module import MODULE as DEX
+from services.dex.pools.curve import fee_in
 from services.dex.pools.intents import AddLiquidity, CreatePool, Swap
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS, Liquidity, Swapped
 from services.dex.router.intents import TakeRoute
@@ -94,7 +95,7 @@ class Scene:
 
     def swap(self, paid: int, out: int, *, act: bool = True, **changes: Any) -> list[Any]:
         """GOLD for USDX, everything as it should be but for the numbers."""
-        row = Swapped(self.account, KEY, BASE, paid, 0, 4, QUOTE, out, 0, 4, START_US, 30)
+        row = Swapped(self.account, KEY, BASE, paid, 0, 4, QUOTE, out, 0, 4, START_US, fee_in(paid, 30))
         return [
             self.pool(paid, -out),
             self.share(KEY, BASE, paid),
@@ -192,6 +193,7 @@ FORGERIES = {
     "gives in other decimals": (lambda it: it.swap(10_000, 987_158, back_scale=3), MOVED),
     "takes a fee of its trader": (lambda it: it.swap(10_000, 987_158, fee=1), MOVED),
     "takes a fee of itself": (lambda it: it.swap(10_000, 987_158, back_fee=1), MOVED),
+    "says that it kept another fee": (lambda it: it.swap(10_000, 987_158, kept=29), MOVED),
     "swaps for somebody else": (lambda it: it.swap(10_000, 987_158, debit=f"{ROGUE}/x"), EXPLAINED),
     "swaps at another time": (lambda it: it.swap(10_000, 987_158, at_us=START_US - 1), MOVED),
     "swaps at another pool": (lambda it: it.swap(10_000, 987_158, credit=f"{ROGUE}/dex.LP9"), MOVED),
