@@ -8,37 +8,42 @@ the number of rows.
 from functools import lru_cache
 from hashlib import sha256
 
-__all__ = ("MODULUS", "row_mark")
+__all__ = ("MODULUS", "mark_of", "prefixed", "row_mark", "written_by")
 
 MODULUS = 1 << 256
 _LENGTHS = tuple(length.to_bytes(8, "big") for length in range(8192))
 
 
 @lru_cache(maxsize=4096)
-def _prefixed(text: str) -> bytes:
-    """For what recurs: table names, owners, epochs."""
+def prefixed(text: str) -> bytes:
+    """``text`` behind its length. For what recurs: table names, owners, epochs."""
     data = text.encode()
     return _LENGTHS[len(data)] + data
 
 
-@lru_cache(maxsize=256)
-def _written_by(owner: str, epoch: int, sequence: int) -> bytes:
+def written_by(owner: str, epoch: int, sequence: int) -> bytes:
     """What the rows of one entry share."""
     number = b"%d" % sequence
-    return b"".join((_prefixed(owner), _prefixed(str(epoch)), _LENGTHS[len(number)], number))
+    return b"".join((prefixed(owner), prefixed(str(epoch)), _LENGTHS[len(number)], number))
 
 
-def row_mark(table: str, key: str, owner: str, epoch: int, sequence: int, doc: bytes) -> int:
+def mark_of(table: bytes, key: str, entry: bytes, doc: bytes) -> int:
+    """``row_mark`` of a table's ``prefixed`` name and what its entry's rows share (``written_by``)."""
     key_bytes = key.encode()
     length = len(doc)
+    lengths = _LENGTHS
     data = b"".join(
         (
-            _prefixed(table),
-            _LENGTHS[len(key_bytes)],
+            table,
+            lengths[len(key_bytes)],
             key_bytes,
-            _written_by(owner, epoch, sequence),
-            _LENGTHS[length] if length < 8192 else length.to_bytes(8, "big"),
+            entry,
+            lengths[length] if length < 8192 else length.to_bytes(8, "big"),
             doc,
         )
     )
     return int.from_bytes(sha256(data).digest(), "big")
+
+
+def row_mark(table: str, key: str, owner: str, epoch: int, sequence: int, doc: bytes) -> int:
+    return mark_of(prefixed(table), key, written_by(owner, epoch, sequence), doc)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jilnode.kernel.cache import TableCache
-from jilnode.kernel.digest import row_mark
+from jilnode.kernel.digest import mark_of, prefixed, written_by
 from jilnode.kernel.rows import Image
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.table import Table
@@ -20,6 +20,9 @@ class Digests:
         self._sources = sources
         self._counted: dict[tuple[TableCache, str], Image | None] = {}
         """The images that were counted within this batch already."""
+        self._place = ("", 0, 0)
+        self._written = b""
+        """What the rows of the entry at that place share: they come one after the other."""
 
     def fold(self, *, last_of_batch: bool = False) -> None:
         """Brings every source's digest up to the rows as they are now; called again, it counts only what changed
@@ -29,16 +32,16 @@ class Digests:
         for name, cache in self._caches:
             if not cache.before:
                 continue
-            images = cache.images
+            images, table = cache.images, prefixed(name)
             for key, before in cache.before.items():
                 last = counted.get((cache, key), before) if counted else before
                 image = images[key]
                 if image is last:
                     continue
                 if last is not None:
-                    deltas[last.owner] = deltas.get(last.owner, 0) - _mark(name, key, last)
+                    deltas[last.owner] = deltas.get(last.owner, 0) - self._mark(table, key, last)
                 if image is not None:
-                    deltas[image.owner] = deltas.get(image.owner, 0) + _mark(name, key, image)
+                    deltas[image.owner] = deltas.get(image.owner, 0) + self._mark(table, key, image)
         for owner, delta in deltas.items():
             self._sources[owner].add_digest(delta)
         if not last_of_batch:
@@ -49,10 +52,12 @@ class Digests:
     def begin_batch(self) -> None:
         self._counted.clear()
 
-
-def _mark(table: str, key: str, image: Image) -> int:
-    """The row's summand. Kept with the image: what is counted in is counted out again when the row changes."""
-    mark = image.mark
-    if not mark:
-        mark = image.mark = row_mark(table, key, image.owner, image.epoch, image.sequence, image.doc)
-    return mark
+    def _mark(self, table: bytes, key: str, image: Image) -> int:
+        """The row's summand. Kept with the image: what is counted in is counted out again when the row changes."""
+        mark = image.mark
+        if not mark:
+            place = (image.owner, image.epoch, image.sequence)
+            if place != self._place:
+                self._place, self._written = place, written_by(*place)
+            mark = image.mark = mark_of(table, key, self._written, image.doc)
+        return mark

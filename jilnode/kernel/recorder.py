@@ -7,10 +7,11 @@ from typing import Any
 from jilnode.kernel.cache import ROW_OVERHEAD_BYTES, TableCache
 from jilnode.kernel.codec import (
     decode_row,
+    encode_document,
     encode_header,
-    encode_row,
     encode_section,
     format_time,
+    guard_documents,
     rows_of,
     section_hash,
 )
@@ -23,7 +24,6 @@ from jilnode.kernel.ports import Entropy, Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image
 from jilnode.kernel.sources import SourceState
-from jilnode.kernel.state import Change as LoggedChange
 from jilnode.kernel.state import State
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
@@ -92,34 +92,34 @@ class Recorder:
         changes: dict[str, list[RowChange]] = {}
         sections: dict[str, list[tuple[str, str, bytes | None]]] = {}
         grown = 0
-        for name, key, cache, before in self._changed():
-            table = cache.spec
-            image = cache.images[key]
-            weights = cache.weights
-            if weights is not None and before is not None:
-                grown -= ROW_OVERHEAD_BYTES + len(before.doc)
-            if image is None:
-                doc = row = None
-            else:
-                row = image.row
-                doc = image.doc = encode_row(row)
-                if weights is not None:
-                    # It was weighed when it was set, without its document.
-                    weights[self._source] += len(doc)
-                    grown += ROW_OVERHEAD_BYTES + len(doc)
-                if len(doc) > SEARCHABLE_BYTES_MAX:
-                    # No text of a shorter document is longer than that.
-                    _check_searchable(table, row)
+        documents: list[bytes] = []
+        for cache, rows in self._changed():
+            table, images, weights = cache.spec, cache.images, cache.weights
+            row_changes: list[RowChange] = []
+            section: list[tuple[str, str, bytes | None]] = []
             if not table.local:
-                row_change = (key, None if before is None else before.row, row)
-                if name in changes:
-                    changes[name].append(row_change)
+                changes[cache.name] = row_changes
+                section = sections.setdefault(table.section, section)
+            for key, before in rows:
+                image = images[key]
+                if weights is not None and before is not None:
+                    grown -= ROW_OVERHEAD_BYTES + len(before.doc)
+                if image is None:
+                    doc = row = None
                 else:
-                    changes[name] = [row_change]
-                section = sections.get(table.section)
-                if section is None:
-                    section = sections[table.section] = []
-                section.append((name, key, doc))
+                    row = image.row
+                    doc = image.doc = encode_document(row)
+                    documents.append(doc)
+                    if weights is not None:
+                        # It was weighed when it was set, without its document.
+                        weights[self._source] += len(doc)
+                        grown += ROW_OVERHEAD_BYTES + len(doc)
+                    if len(doc) > SEARCHABLE_BYTES_MAX:
+                        # No text of a shorter document is longer than that.
+                        _check_searchable(table, row)
+                row_changes.append((key, None if before is None else before.row, row))
+                section.append((cache.name, key, doc))
+        guard_documents(documents)
         if grown > 0 and (weight := self._weights[self._source]) > RESIDENT_BYTES_OWN_MAX:
             _check_room(grown, weight)
         causes: tuple[CauseReference, ...] = ()
@@ -140,20 +140,28 @@ class Recorder:
             return answer, None
         return answer, self._append(own, event, status, submission, time_us, outcome, causes, schema, sections)
 
-    def _changed(self) -> list[tuple[str, str, TableCache, Image | None]]:
-        """(table, key, cache, image before this command) of every row it changed, sorted by (table, key)."""
+    def _changed(self) -> list[tuple[TableCache, list[tuple[str, Image | None]]]]:
+        """(key, image before this command) of every row it changed, by table and key."""
         log = self._state.log
         if len(log) == 1:
             cache, key, before = log[0]
-            return [(cache.spec.name, key, cache, before)]
-        first: dict[tuple[str, str], LoggedChange] = {}
-        for change in log:
-            first.setdefault((change[0].name, change[1]), change)
+            return [(cache, [(key, before)])]
+        first: dict[str, dict[str, Image | None]] = {}
+        caches: dict[str, TableCache] = {}
+        for cache, key, before in log:
+            rows = first.get(cache.name)
+            if rows is None:
+                rows = first[cache.name] = {}
+                caches[cache.name] = cache
+            if key not in rows:
+                rows[key] = before
         changed = []
-        for row in sorted(first):
-            cache, key, before = first[row]
-            if cache.images[key] is not before:
-                changed.append((row[0], key, cache, before))
+        for name in sorted(first):
+            cache, rows = caches[name], first[name]
+            images = cache.images
+            kept = [(key, rows[key]) for key in sorted(rows) if images[key] is not rows[key]]
+            if kept:
+                changed.append((cache, kept))
         return changed
 
     def _cause(self, source: str, epoch: int, sequence: int) -> CauseReference:

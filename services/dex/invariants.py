@@ -157,17 +157,18 @@ def _traded(change: Change) -> str | None:
         if problem is not None:
             return f"trade {key} {problem}"
         book = books.get(trade.market)
-        if book is None or trade.turnover != worth(book.scales, trade.price, trade.quantity):
+        quantity = trade.quantity
+        if book is None or trade.turnover != worth(book.scales, trade.price, quantity):
             return f"trade {key} moves something else than price times quantity"
         if _gives(trade) != (book.assets, book.scales[1:]):
             return f"trade {key} is paid in something else than its market's assets"
         before, now = seen[trade.maker_order]
         terms = before if before is not None else now
         # One that came and ended in this event left its terms nowhere.
-        if isinstance(terms, Order) and trade.maker_fee != _maker_fee(trade, terms, gave):
+        if isinstance(terms, Order) and trade.back_fee != _maker_fee(trade, terms, gave):
             return f"trade {key} takes another fee than its maker came for"
-        filled[trade.maker_order] = filled.get(trade.maker_order, 0) + trade.quantity
-        filled[trade.taker_order] = filled.get(trade.taker_order, 0) + trade.quantity
+        filled[trade.maker_order] = filled.get(trade.maker_order, 0) + quantity
+        filled[trade.taker_order] = filled.get(trade.taker_order, 0) + quantity
     for key, (before, now) in seen.items():
         if now.filled - (0 if before is None else before.filled) != filled.pop(key, 0):
             return f"order {key} is filled with what nobody traded"
@@ -190,13 +191,14 @@ def _trade(trade: Trade, maker: tuple[Order | None, Any] | None, taker: tuple[Or
     if maker is None or taker is None:
         return "is of no order of this event"
     made, took = maker[1], taker[1]
-    if (made.market, made.account, took.market, took.account) != (trade.market, trade.maker, trade.market, trade.taker):
+    debit, credit = trade.debit, trade.credit
+    if (made.market, made.account, took.market, took.account) != (trade.market, credit, trade.market, debit):
         return "is of other orders"
     if took.side != trade.side or made.side == trade.side:
         return "has one side"
     if trade.price != made.price or (trade.price > took.price if trade.side == BUY else trade.price < took.price):
         return "is at a price that one of them did not offer"
-    if trade.maker == trade.taker:
+    if debit == credit:
         return "is of one account with itself"
     return None
 
@@ -209,7 +211,7 @@ def _number(change: RowChange) -> int:
 def _maker_fee(trade: Trade, maker: Order, gave: dict[str, int]) -> int:
     """``gave``: what each maker gave in all, up to this trade."""
     before = gave.get(trade.maker_order, maker.given)
-    after = gave[trade.maker_order] = before + (trade.quantity if trade.side == BUY else trade.turnover)
+    after = gave[trade.maker_order] = before + trade.back_amount
     return fee_on(after, maker.maker_bps) - fee_on(before, maker.maker_bps)
 
 

@@ -6,6 +6,8 @@ from jilnode.module import Rejected
 __all__ = ("fee_of", "format_amount", "parse_amount")
 
 BASIS_POINTS = 10_000
+_NOTHING = ("0", *[f"0.{'0' * scale}" for scale in range(1, 20)])
+"""Nothing, in each scale: of an order mostly something is nothing."""
 
 
 def parse_amount(text: str, scale: int, field: str = "/amount", *, zero: bool = False) -> int:
@@ -27,10 +29,10 @@ def parse_amount(text: str, scale: int, field: str = "/amount", *, zero: bool = 
 
 def format_amount(minor: int, scale: int) -> str:
     """The decimal string with exactly ``scale`` decimals."""
+    if not minor:
+        return _NOTHING[scale]
     if not scale:
         return str(minor)
-    if not minor:
-        return f"0.{'0' * scale}"
     digits = str(minor).zfill(scale + (1 if minor >= 0 else 2))
     return f"{digits[:-scale]}.{digits[-scale:]}"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
-from services.dex.commands.desk import Floor
+from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_of
 from services.dex.commands.orders import place_at, review_order
 from services.dex.intents import MassQuote, PlaceOrder, PlaceOrders
@@ -73,10 +73,13 @@ def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdra
     batch = context.new_key()
     keys = [context.new_key() for _ in orders]
     refused: list[tuple[int, str, str, str]] = []
+    desks: dict[str, Desk] = {}
     for index, (key, order) in enumerate(zip(keys, orders, strict=True)):
         try:
             with state.savepoint():
-                desk = floor.desk(*market_of(state, context, order.market))
+                desk = desks.get(order.market)
+                if desk is None:
+                    desk = desks[order.market] = floor.desk(*market_of(state, context, order.market))
                 place_at(desk, key, order, quoting=field == "/quotes")
         except Rejected as rejected:
             refused.append((index, rejected.code, rejected.detail, f"{field}/{index}{rejected.field or ''}"))

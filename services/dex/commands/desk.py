@@ -131,14 +131,6 @@ class Desk:
         floor.makers_left -= len(found.fills) + len(found.met) + len(found.unfit)
         if found.fills:
             reserved = self._pay(key, order, reserved, found.fills, turnovers, taker_bps)
-        left = msgspec.structs.replace(
-            order,
-            reserved=reserved if stays else self.ledger.keep(order.account, reserved, 0),
-            remaining=found.remaining,
-            filled=order.filled + found.filled,
-            prevented=order.prevented + found.prevented,
-            turnover=saturated(order.turnover + sum(turnovers)),
-        )
         for unfit in found.unfit:
             self.end(unfit.key, unfit.maker, unfit.code)
         for met in found.met:
@@ -147,12 +139,24 @@ class Desk:
             else:
                 self._prevent(met.key, met.maker, met.quantity)
         orders = self.state[ORDERS]
+        filled, prevented = order.filled + found.filled, order.prevented + found.prevented
+        turnover = saturated(order.turnover + sum(turnovers))
         if stays:
+            left = msgspec.structs.replace(
+                order,
+                reserved=reserved,
+                remaining=found.remaining,
+                filled=filled,
+                prevented=prevented,
+                turnover=turnover,
+            )
             (orders.put if waited else orders.insert)(key, left)
             return
+        self.ledger.keep(order.account, reserved, 0)
         if waited:
             orders.delete(key)
-        self._close(key, left, found.reason or ("immediate_or_cancel" if found.remaining else "filled"))
+        reason = found.reason or ("immediate_or_cancel" if found.remaining else "filled")
+        self._close(key, order, reason, filled, order.cancelled + found.remaining, prevented, turnover)
 
     def wait(self, key: str, order: Order) -> None:
         """A stop order waits outside the book, funded."""
@@ -168,7 +172,8 @@ class Desk:
         """Takes an open order out: what it holds goes back."""
         self.ledger.keep(order.account, order.reserved, 0)
         self.state[ORDERS].delete(key)
-        self._close(key, order, reason)
+        cancelled = order.cancelled + order.remaining
+        self._close(key, order, reason, order.filled, cancelled, order.prevented, order.turnover)
 
     def lower(self, key: str, order: Order, quantity: int) -> None:
         """Cancels ``quantity`` of what remains, less than all. The order keeps its place."""
@@ -280,18 +285,18 @@ class Desk:
         return reserved
 
     def _filled(self, key: str, maker: Order, reserved: Reserved, quantity: int, gave: int, turnover: int) -> None:
-        left = msgspec.structs.replace(
-            maker,
-            reserved=reserved,
-            remaining=maker.remaining - quantity,
-            filled=maker.filled + quantity,
-            turnover=saturated(maker.turnover + turnover),
-            given=maker.given + gave,
-        )
-        if left.remaining:
-            self.state[ORDERS].put(key, left)
-        else:
-            self.end(key, left, "filled")
+        remaining, filled = maker.remaining - quantity, maker.filled + quantity
+        moved = saturated(maker.turnover + turnover)
+        orders = self.state[ORDERS]
+        if remaining:
+            left = msgspec.structs.replace(
+                maker, reserved=reserved, remaining=remaining, filled=filled, turnover=moved, given=maker.given + gave
+            )
+            orders.put(key, left)
+            return
+        self.ledger.keep(maker.account, reserved, 0)
+        orders.delete(key)
+        self._close(key, maker, "filled", filled, maker.cancelled, maker.prevented, moved)
 
     def _prevent(self, key: str, maker: Order, quantity: int) -> None:
         remaining, prevented = maker.remaining - quantity, maker.prevented + quantity
@@ -302,8 +307,10 @@ class Desk:
         else:
             self.end(key, msgspec.structs.replace(maker, remaining=0, prevented=prevented), "self_trade")
 
-    def _close(self, key: str, order: Order, reason: str) -> None:
-        """Writes the row of an order that has ended; what remained is cancelled."""
+    def _close(
+        self, key: str, order: Order, reason: str, filled: int, cancelled: int, prevented: int, turnover: int
+    ) -> None:
+        """Writes the row of an order that has ended, with what became of it in all."""
         self.state[CLOSED].insert(
             key,
             Closed(
@@ -319,10 +326,10 @@ class Desk:
                 order.kind,
                 order.time_in_force,
                 order.client_id,
-                order.filled,
-                order.cancelled + order.remaining,
-                order.prevented,
-                order.turnover,
+                filled,
+                cancelled,
+                prevented,
+                turnover,
                 order.stop,
             ),
         )
