@@ -29,8 +29,8 @@ _UNKNOWN = object()
 _new_tuple = tuple.__new__
 """What a named tuple's own, a Python function, comes down to. Every row of a batch is made into one."""
 
-key_of: Callable[[tuple[Any, str]], str] = itemgetter(1)
-"""Of an (order, key) pair."""
+key_of: Callable[[tuple[Any, ...]], str] = itemgetter(-1)
+"""Of a place in an ordered queue."""
 
 
 class TableCache:
@@ -254,16 +254,16 @@ class TableCache:
             total += totals.part(None if image is None else image.row, group)
         return total
 
-    def committed_ordered(self, index: str, bucket: object, beyond: Any = None) -> Iterator[str]:
+    def committed_ordered(self, index: str, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[str]:
         """Lazily: who reads the best of a long queue does not pay for the rest of it."""
         queues = self.ordered[index]
         before = self.before
-        kept = filterfalse(lambda pair: pair[1] in before, queues.pairs(bucket, beyond))
+        kept = filterfalse(lambda place: place[-1] in before, queues.places(bucket, beyond))
         taken_back = [
             place[1]
             for key, image in before.items()
             if (place := queues.place(key, None if image is None else image.row)) is not None
             and place[0] == bucket
-            and (beyond is None or place[1][0] > beyond)
+            and (beyond is None or place[1][:-1] > beyond)
         ]
         return map(key_of, merge(kept, sorted(taken_back)))

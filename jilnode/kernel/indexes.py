@@ -56,18 +56,18 @@ class EqualityBuckets:
 
 
 class OrderedQueues:
-    """bucket -> (order, key) pairs, sorted."""
+    """bucket -> places, sorted: of each row the tuple of its order, with its key as the last."""
 
     def __init__(self, spec: OrderedIndex) -> None:
         self.spec = spec
-        self.buckets: dict[object, SortedList[tuple[Any, str]]] = {}
+        self.buckets: dict[object, SortedList[tuple[Any, ...]]] = {}
         self._bucket = spec.bucket
         self._order = spec.order
 
-    def place(self, key: str, row: Any) -> tuple[object, tuple[Any, str]] | None:
+    def place(self, key: str, row: Any) -> tuple[object, tuple[Any, ...]] | None:
         if row is None or (bucket := self._bucket(key, row)) is None:
             return None
-        return bucket, (self._order(key, row), key)
+        return bucket, (*self._order(key, row), key)
 
     def replace(self, key: str, old: Any, new: Any) -> None:
         was = None if old is None else self.place(key, old)
@@ -84,12 +84,12 @@ class OrderedQueues:
                 self.buckets[now[0]] = SortedList()
             self.buckets[now[0]].add(now[1])
 
-    def pairs(self, bucket: object, beyond: Any = None) -> Iterator[tuple[Any, str]]:
+    def places(self, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[tuple[Any, ...]]:
         """From the first, or from the first whose order is more than ``beyond``."""
         queue = self.buckets.get(bucket)
         if queue is None:
             return iter(())
-        return iter(queue) if beyond is None else queue.irange((beyond, LAST_KEY), inclusive=(False, True))
+        return iter(queue) if beyond is None else queue.irange((*beyond, LAST_KEY), inclusive=(False, True))
 
 
 class Totals:

@@ -22,7 +22,6 @@ Microseconds = NewType("Microseconds", int)
 """A moment: microseconds since 1970-01-01T00:00:00Z."""
 
 KEY_BYTES_MAX = 256
-_HEX = "0123456789abcdef"
 _KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -43,10 +42,16 @@ def valid_key(key: str) -> bool:
 def nth_key(first: str, number: int) -> str:
     """The key of number ``number`` (from 1) of those that were made after ``first`` in one event. They sort as they
     were made: before two digits stands ``g``, before three ``h``, so that ``-f`` comes before ``-g10``."""
-    if number < 16:
-        return f"{first}-{_HEX[number]}"
+    return f"{first}{_ENDINGS[number] if number < len(_ENDINGS) else _ending(number)}"
+
+
+def _ending(number: int) -> str:
     digits = f"{number:x}"
-    return f"{first}-{chr(ord('e') + len(digits))}{digits}"
+    return f"-{digits}" if number < 16 else f"-{chr(ord('e') + len(digits))}{digits}"
+
+
+_ENDINGS = tuple(map(_ending, range(1024)))
+"""An event of many rows asks for hundreds of them."""
 
 
 def source_id(text: str) -> SourceId:

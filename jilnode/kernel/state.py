@@ -150,10 +150,10 @@ class TableAccess(Generic[R]):
         """How many rows of a resident table an equality index has for a value."""
         return self._cache.count(index, value)
 
-    def ordered(self, index: str, bucket: object, beyond: Any = None) -> Iterator[str]:
+    def ordered(self, index: str, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[str]:
         """Keys of a bucket, best first; with ``beyond`` those whose order is more. Take what is needed before changing
         rows of that bucket."""
-        return map(key_of, self._cache.ordered[index].pairs(bucket, beyond))
+        return map(key_of, self._cache.ordered[index].places(bucket, beyond))
 
     def total(self, index: str, group: Any) -> int:
         return self._cache.total(index, group)
@@ -273,7 +273,7 @@ class TableView(Generic[R]):
     def keys(self, index: str, value: Any) -> tuple[str, ...]:
         return self._cache.committed_keys(index, value)
 
-    def ordered(self, index: str, bucket: object, beyond: Any = None) -> Iterator[str]:
+    def ordered(self, index: str, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[str]:
         return self._cache.committed_ordered(index, bucket, beyond)
 
     def total(self, index: str, group: Any) -> int:

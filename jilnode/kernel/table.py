@@ -64,7 +64,7 @@ class OrderedIndex:
 
     name: str
     bucket: Callable[[str, Any], object | None]
-    order: Callable[[str, Any], Any]
+    order: Callable[[str, Any], tuple[Any, ...]]
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ BIDS = Table(
     CreatedBy(),
     resident=True,
     indexes=(
-        OrderedIndex("book", lambda key, row: row.market, lambda key, row: -row.price),
+        OrderedIndex("book", lambda key, row: row.market, lambda key, row: (-row.price,)),
         EqualityIndex("by_market", "market"),
     ),
 )

@@ -1,6 +1,7 @@
 """How the order book's answers are made of its rows."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.names import nth_key
@@ -52,6 +53,7 @@ Scales = tuple[int, int, int]
 """Decimals of a price, of the base and of the quote asset."""
 
 
+@lru_cache(maxsize=1024)
 def market_name(key: str) -> str:
     node, _, symbol = key.partition("/")
     return f"{symbol}@{node}"

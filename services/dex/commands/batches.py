@@ -6,7 +6,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_of
-from services.dex.commands.orders import place_at, review_order
+from services.dex.commands.orders import facts_of, place_at, review_order
 from services.dex.intents import MassQuote, PlaceOrder, PlaceOrders
 from services.dex.rows import BATCHES, ORDERS, Batch, Order
 from services.wallet.commands.accounts import account_of, check_owner
@@ -49,12 +49,13 @@ def review_batch(state: State, context: Context, command: PlaceOrders) -> Action
     items: list[Mapping[str, object]] = []
     for order in command.orders:
         try:
-            action = review_order(state, context, order)
+            zone, facts = facts_of(state, context, order)
         except Rejected:
             # The handler refuses this one by itself, with its own field.
             continue
-        zones.update(dict.fromkeys(action.zones))
-        items.append(action.facts)
+        if zone:
+            zones[zone] = None
+        items.append(facts)
     return Action("dex.orders", tuple(zones), {"items": items})
 
 

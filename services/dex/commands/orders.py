@@ -28,6 +28,7 @@ __all__ = (
     "check_price",
     "count_here",
     "expire",
+    "facts_of",
     "group_of",
     "order_of",
     "place",
@@ -163,23 +164,25 @@ def check_price(market: Market, book: Book, price: int, field: str = "/price") -
 def review_order(state: State, context: Context, command: PlaceOrder) -> Action:
     """What the zones judge, before the book sees the order: the node's, the account's, and those of both assets'
     facts. An order for a book elsewhere they do not see here."""
+    zone, facts = facts_of(state, context, command)
+    return Action("dex.order", (zone,) if zone else (), facts)
+
+
+def facts_of(state: State, context: Context, command: PlaceOrder) -> tuple[str, dict[str, object]]:
+    """(the account's zone, or empty; the order's facts). Raises ``Rejected``."""
     _, market = market_of(state, context, command.market)
     _, account = account_of(state, command.account, "/account")
-    return Action(
-        "dex.order",
-        (account.zone,) if account.zone else (),
-        {
-            "account": command.account,
-            "market": command.market,
-            "base": market.base,
-            "quote": market.quote,
-            "side": command.side,
-            "kind": command.kind,
-            "quantity": command.quantity,
-            "price": command.price,
-            "leverage": 1,
-        },
-    )
+    return account.zone, {
+        "account": command.account,
+        "market": command.market,
+        "base": market.base,
+        "quote": market.quote,
+        "side": command.side,
+        "kind": command.kind,
+        "quantity": command.quantity,
+        "price": command.price,
+        "leverage": 1,
+    }
 
 
 def review_replacement(state: State, context: Context, command: ReplaceOrder) -> Action:

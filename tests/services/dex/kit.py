@@ -83,7 +83,7 @@ def book(node: TestNode, market: str = "sg-mas-01/GOLD-USDX") -> tuple[list[Any]
     sides = []
     for side in ("buy", "sell"):
         found = []
-        for key in [key for _, key in cache.ordered["book"].pairs((market, side))]:
+        for *_, key in list(cache.ordered["book"].places((market, side))):
             order: Any = cache.images[key].row  # type: ignore[union-attr]
             found.append((key, order.price, order.remaining))
         sides.append(found)

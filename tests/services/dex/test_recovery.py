@@ -24,7 +24,7 @@ MODULES = [WALLET, DEX]
 def stops(node: TestNode) -> list[list[str]]:
     """The queues of those that wait."""
     queues = node.engine.caches[ORDERS].ordered["stops"]
-    return [[key for _, key in queues.pairs((KEY, side))] for side in ("buy", "sell")]
+    return [[key for *_, key in queues.places((KEY, side))] for side in ("buy", "sell")]
 
 
 def everything(node: TestNode) -> dict[str, Any]:
