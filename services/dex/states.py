@@ -42,17 +42,17 @@ def band_of(market: Market, state: str) -> int:
 
 def volatility(ranges: tuple[tuple[int, int, int], ...], minute: int) -> int:
     """Basis points between the lowest and the highest price of the last minutes, ``minute`` the newest."""
-    recent = [(low, high) for at, low, high in ranges if at > minute - WINDOW_MINUTES]
-    if not recent:
+    lows = [low for at, low, _ in ranges if at > minute - WINDOW_MINUTES]
+    if not lows:
         return 0
-    low = min(low for low, _ in recent)
-    return (max(high for _, high in recent) - low) * BASIS_POINTS // low
+    low = min(lows)
+    return (max([high for at, _, high in ranges if at > minute - WINDOW_MINUTES]) - low) * BASIS_POINTS // low
 
 
 def next_state(state: str, since_us: int, now_us: int, volatility_bps: int, states_bps: tuple[int, int, int]) -> str:
     """``states_bps``: the volatility that leads into elevated, restricted, halted."""
     now = STATES.index(state) if state in STATES else len(states_bps)
-    wanted = sum(volatility_bps >= entry_bps for entry_bps in states_bps)
+    wanted = sum([volatility_bps >= entry_bps for entry_bps in states_bps])
     if wanted > now:
         return STATES[wanted]
     if wanted < now and now_us - since_us >= DWELL_US and volatility_bps * 5 < states_bps[now - 1] * EXIT_FIFTHS:

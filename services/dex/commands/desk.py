@@ -231,12 +231,14 @@ class Desk:
             yield from found
             wanted = INT64_MAX
 
-    def _needed(self, taker: Order, makers: list[tuple[str, Order]]) -> Iterator[tuple[Any, str]]:
+    def _needed(self, taker: Order, makers: list[tuple[str, Order]]) -> list[tuple[Any, str]]:
         base, quote, source = self.market.base, self.market.quote, self.context.source
+        found: list[tuple[Any, str]] = []
         for account in (taker.account, *[maker.account for _, maker in makers]):
-            yield ACCOUNTS, account
-            yield SHARES, f"{account}/{base}/{source}"
-            yield SHARES, f"{account}/{quote}/{source}"
+            found.append((ACCOUNTS, account))
+            found.append((SHARES, f"{account}/{base}/{source}"))
+            found.append((SHARES, f"{account}/{quote}/{source}"))
+        return found
 
     def _pay(
         self, key: str, order: Order, reserved: Reserved, fills: list[Fill], turnovers: list[int], taker_bps: int
