@@ -26,7 +26,7 @@ from services.dex.queues import (
     stop_place,
     stop_side,
 )
-from services.wallet.rows import Exchange, Holding
+from services.wallet.kinds import Exchange, Holding
 
 __all__ = (
     "BATCHES",

@@ -9,6 +9,7 @@ move silently, or claim what was not sent to it.
 from typing import Any
 
 from jilnode.module import Change, Invariant
+from services.wallet.kinds import Exchange, Holding, Side, sides
 from services.wallet.rows import (
     ASSETS,
     CLAIMS,
@@ -21,14 +22,11 @@ from services.wallet.rows import (
     SUPPLY,
     TRANSFERS,
     TRANSITS,
-    Exchange,
-    Holding,
     Pending,
     Transfer,
     hold_key,
     home_of,
     share_key,
-    sides,
 )
 
 __all__ = ("INVARIANTS", "SCALE_MAX")
@@ -76,39 +74,28 @@ def _explained(change: Change) -> str | None:
             return f"transfer {key} {problem}"
         if transfer.kind == "post" and not change.touches(_RESOLVES):
             return f"{key} is posted but not resolved"
-        asset, amount, fee = transfer.asset, transfer.amount, transfer.fee
-        if transfer.debit:
-            balance = f"{transfer.debit}/{asset}"
-            moved[balance] = moved.get(balance, 0) + amount + fee
+        debit, credit, asset, amount = transfer.debit, transfer.credit, transfer.asset, transfer.amount
+        if debit and credit:
+            _pay(moved, source, (debit, credit, asset, amount, transfer.fee))
+        elif credit:
+            _add(moved, f"{credit}/{asset}", -amount)
+            _add(supply, asset, amount)
         else:
-            supply[asset] = supply.get(asset, 0) + amount
-        if transfer.credit:
-            balance = f"{transfer.credit}/{asset}"
-            moved[balance] = moved.get(balance, 0) - amount
-        else:
-            supply[asset] = supply.get(asset, 0) - amount
-        if fee:
-            balance = f"{source}/fees/{asset}"
-            moved[balance] = moved.get(balance, 0) - fee
+            _add(moved, f"{debit}/{asset}", amount)
+            _add(supply, asset, -amount)
     for key, before, exchange in change.rows_of(Exchange):
         if before is not None or exchange is None:
             return f"exchange {key} is immutable"
         problem = _exchange(exchange)
         if problem is not None:
             return f"exchange {key} {problem}"
-        for payer, payee, asset, amount, fee in sides(exchange):
-            balance = f"{payer}/{asset}"
-            moved[balance] = moved.get(balance, 0) + amount + fee
-            balance = f"{payee}/{asset}"
-            moved[balance] = moved.get(balance, 0) - amount
-            if fee:
-                balance = f"{source}/fees/{asset}"
-                moved[balance] = moved.get(balance, 0) - fee
+        for side in sides(exchange):
+            _pay(moved, source, side)
     for table, sign in _WAYS if change.touches(_TRAVELS) else ():
         for key, before, row in change.rows(table):
             if before is not None or row is None:
                 return f"{table.name} {key} is written once"
-            moved[row.balance] = moved.get(row.balance, 0) + sign * row.amount
+            _add(moved, row.balance, sign * row.amount)
     problem = _supplied(change, supply)
     if problem is not None:
         return problem
@@ -116,6 +103,18 @@ def _explained(change: Change) -> str | None:
         if amount:
             return f"{balance} moved by {amount} more than the event explains"
     return None
+
+
+def _pay(moved: dict[str, int], source: str, side: Side) -> None:
+    payer, payee, asset, amount, fee = side
+    _add(moved, f"{payer}/{asset}", amount + fee)
+    _add(moved, f"{payee}/{asset}", -amount)
+    if fee:
+        _add(moved, f"{source}/fees/{asset}", -fee)
+
+
+def _add(totals: dict[str, int], name: str, amount: int) -> None:
+    totals[name] = totals.get(name, 0) + amount
 
 
 def _judged(change: Change, name: str) -> bool:

@@ -15,7 +15,8 @@ from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, counter_of, uncount
 from services.wallet.commands.shares import Purpose, changed, check_debit, moved, short
 from services.wallet.commands.supply import change_supply
-from services.wallet.rows import SHARES, TRANSFERS, Account, Counted, Reserved, Share, Transfer
+from services.wallet.kinds import Counted, Reserved
+from services.wallet.rows import SHARES, TRANSFERS, Account, Share, Transfer
 
 __all__ = ("Ledger", "may_pay")
 

@@ -9,9 +9,10 @@ from jilnode.kernel.names import valid_key
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
+from services.wallet.kinds import Exchange, Side, sides
 from services.wallet.queries import IdParams, check_reader, outside_key
 from services.wallet.replies import TRADE, account_view, exchange_view, outside, pending_view, transfer_view
-from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Exchange, Memo, Side, Transfer, sides
+from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
 from services.wallet.views import AccountView, PendingView, TransferView
 
 __all__ = (

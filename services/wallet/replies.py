@@ -4,6 +4,7 @@ from typing import Any
 
 from jilnode.kernel.entry_rows import EntryRows
 from services.wallet.amounts import format_amount
+from services.wallet.kinds import Exchange
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
@@ -16,7 +17,6 @@ from services.wallet.rows import (
     SHARES,
     TRANSFERS,
     Account,
-    Exchange,
     Memo,
     Pending,
     Transfer,

@@ -5,8 +5,6 @@ An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<
 only at its node (escrow for bounded counters: O'Neil, TODS 1986; Balegas et al., SRDS 2015).
 """
 
-import msgspec
-
 from jilnode.kernel.names import SourceId
 from jilnode.module import (
     CreatedBy,
@@ -19,6 +17,7 @@ from jilnode.module import (
     Table,
 )
 from services.wallet.intents import DriftHome, ExpirePending, ReturnHold
+from services.wallet.kinds import Counted
 
 __all__ = (
     "ACCOUNTS",
@@ -43,15 +42,9 @@ __all__ = (
     "TRANSITS",
     "USAGE",
     "VISITS",
-    "Counted",
-    "Exchange",
-    "Holding",
-    "Reserved",
-    "Side",
     "hold_key",
     "home_of",
     "share_key",
-    "sides",
 )
 
 
@@ -143,19 +136,6 @@ class Memo(Owned, frozen=True):
     reference: str
 
 
-class Counted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a reservation took of its account's limits, to be given back as far as it is not posted: of the windows
-    ``day``, ``month`` and ``window`` at the home; elsewhere of the part that came with money and holds until
-    ``until_us``."""
-
-    amount: int
-    count: int
-    day: int = 0
-    month: int = 0
-    window: int = 0
-    until_us: int = 0
-
-
 class Pending(Owned, frozen=True):
     """A reserved transfer. ``status``: open, posted, voided, expired. It resolves once. ``counted`` is None where no
     limit counts, and once it is resolved."""
@@ -170,44 +150,6 @@ class Pending(Owned, frozen=True):
     status: str = "open"
     posted: int = 0
     counted: Counted | None = None
-
-
-class Reserved(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Money set aside, in the ``held`` of this node's share of it. Of what was set aside ``paid`` went out already.
-    ``counted`` is None where no limit counts."""
-
-    asset: str
-    amount: int
-    paid: int = 0
-    counted: Counted | None = None
-
-
-class Holding(Owned, frozen=True):
-    """What a row of another module is, for which money of ``account`` is set aside: an order, a quote. By this the
-    wallet judges it, whatever else it is."""
-
-    account: str
-    reserved: Reserved
-
-
-class Exchange(Owned, frozen=True):
-    """What a row of another module is that says, itself, that two accounts paid each other: a trade. ``debit`` paid
-    ``amount + fee`` of ``asset``, ``credit`` paid ``back_amount + back_fee`` of ``back_asset``; each got what the other
-    paid, without the fee, which the node's fee account got. By this the wallet judges it, whatever else it is, and
-    shows it in the accounts' histories: no transfer says it again. Its table is written once and searchable by
-    ``debit`` and ``credit``."""
-
-    debit: str
-    credit: str
-    asset: str
-    amount: int
-    fee: int
-    scale: int
-    back_asset: str
-    back_amount: int
-    back_fee: int
-    back_scale: int
-    at_us: int
 
 
 class Batch(Owned, frozen=True):
@@ -309,19 +251,6 @@ class Return(Owned, frozen=True):
     allowance: int = 0
     count: int = 0
     until_us: int = 0
-
-
-Side = tuple[str, str, str, int, int]
-"""(payer, payee, asset, amount, fee)"""
-
-
-def sides(exchange: Exchange) -> tuple[Side, Side]:
-    """What ``debit`` paid, and what ``credit`` paid back."""
-    debit, credit = exchange.debit, exchange.credit
-    return (
-        (debit, credit, exchange.asset, exchange.amount, exchange.fee),
-        (credit, debit, exchange.back_asset, exchange.back_amount, exchange.back_fee),
-    )
 
 
 def _nobody(row: object) -> str:

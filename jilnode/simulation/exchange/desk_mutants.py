@@ -12,8 +12,8 @@ from jilnode.simulation.exchange.mutants import Mutants, broken_each
 from services.dex.rfq import standing, terms
 from services.dex.rfq.commands import acceptances, ending, quotes, requests
 from services.dex.rfq.rows import QUOTES, Quote, Settlement
+from services.wallet.kinds import Reserved
 from services.wallet.ledger import Ledger
-from services.wallet.rows import Reserved
 
 __all__ = ("DESK_MUTANTS",)
 

@@ -27,8 +27,9 @@ from services.dex.rows import (
     Trade,
 )
 from services.wallet.commands.shares import Purpose
+from services.wallet.kinds import Reserved
 from services.wallet.ledger import Ledger, may_pay
-from services.wallet.rows import ACCOUNTS, SHARES, Reserved
+from services.wallet.rows import ACCOUNTS, SHARES
 
 __all__ = ("Desk", "Floor", "why_unfit")
 

@@ -20,7 +20,8 @@ from services.wallet.amounts import BASIS_POINTS
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
-from services.wallet.rows import ACCOUNTS, Reserved
+from services.wallet.kinds import Reserved
+from services.wallet.rows import ACCOUNTS
 
 __all__ = (
     "amend",

@@ -6,7 +6,7 @@ it is a pool's.
 """
 
 from jilnode.module import CreatedBy, EqualityIndex, Owned, Table
-from services.wallet.rows import Exchange
+from services.wallet.kinds import Exchange
 
 __all__ = (
     "ADD",

@@ -16,7 +16,7 @@ from jilnode.module import (
 from services.dex.rfq.intents import ExpireQuote, ReviewRequest
 from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY
-from services.wallet.rows import Exchange, Holding
+from services.wallet.kinds import Exchange, Holding
 
 __all__ = (
     "CANCELLED",

@@ -6,7 +6,7 @@ from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.dex.rows import TRADES
-from services.wallet.rows import Exchange, sides
+from services.wallet.kinds import Exchange, sides
 
 __all__ = ("INVARIANTS",)
 

@@ -31,7 +31,7 @@ from services.dex.rfq.terms import legs
 from services.dex.router.ladder import Ladder, ladder_of
 from services.dex.router.rows import LaneQuote
 from services.dex.rows import BUY, MARKETS, SELL, Order
-from services.wallet.rows import Reserved
+from services.wallet.kinds import Reserved
 
 __all__ = ("LANES", "Lane", "Request", "quotes_of", "request_for")
 

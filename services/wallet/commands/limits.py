@@ -9,7 +9,8 @@ from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of
 from services.wallet.commands.shares import Purpose, ask
 from services.wallet.intents import SetLimit
-from services.wallet.rows import LIMITS, USAGE, VISITS, Counted, Limit, Usage, Visit, home_of, share_key
+from services.wallet.kinds import Counted
+from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, home_of, share_key
 
 __all__ = ("DAY_US", "check_limits", "counter_of", "give_back", "set_limit", "take_allowance", "uncount")
 

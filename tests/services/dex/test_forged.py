@@ -15,8 +15,9 @@ from services.dex.intents import AmendOrder, CancelOrder, PlaceOrder
 from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TRADES, Book, Market
 from services.wallet.intents import CreateAsset, Issue
+from services.wallet.kinds import Reserved
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import SHARES, TRANSFERS, Reserved, Transfer
+from services.wallet.rows import SHARES, TRANSFERS, Transfer
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, MARKET, QUOTE, SOURCES, Exchange, check_exchange
 from tests.services.wallet.kit import rows, turn

@@ -6,7 +6,7 @@ import pytest
 
 from services.dex.matching import MAKERS_MAX, match
 from services.dex.rows import Order
-from services.wallet.rows import Reserved
+from services.wallet.kinds import Reserved
 
 
 def order(side: str, price: int, quantity: int, account: str = "n/a", group: str = "", **more: Any) -> Order:

@@ -23,7 +23,8 @@ from services.dex.router.rows import ROUTES, LaneQuote
 from services.dex.router.rules import choose
 from services.dex.rows import BUY, CLOSED, MARKETS, SELL, TRADES, Market, Order
 from services.wallet.intents import CreateAccount, PostTransfer, SetLimit, SetRoaming, SetStatus
-from services.wallet.rows import REQUESTS, Reserved
+from services.wallet.kinds import Reserved
+from services.wallet.rows import REQUESTS
 from tests.services.dex.kit import BASE, MARKET, QUOTE, check_exchange, exchange
 from tests.services.dex.pool_kit import POOL, Pools, check_pools, pools, refused, text
 from tests.services.wallet.kit import rows, started, turn

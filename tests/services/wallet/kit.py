@@ -12,8 +12,9 @@ from jilnode.kernel.table import Table
 from jilnode.module import QueryContext
 from services.wallet import queries
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
+from services.wallet.kinds import Holding
 from services.wallet.module import MODULE
-from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS, Holding
+from services.wallet.rows import CLAIMS, HOLDS, PENDING, RECEIPTS, RETURNS, SHARES, SUPPLY, TRANSITS
 from tests.kit.node import FakeClock, TestNode, running
 
 CHF = "CHFX@ch-zug-01"

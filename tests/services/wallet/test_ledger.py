@@ -10,9 +10,10 @@ from jilnode.kernel.codec import rows_of
 from jilnode.kernel.errors import Breach, Parked, Rejected
 from jilnode.module import Command, Module, Table
 from services.wallet.intents import SetFee, SetLimit, SetRoaming, SetStatus
+from services.wallet.kinds import Exchange, Holding
 from services.wallet.ledger import Ledger, may_pay
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, SHARES, SUPPLY, USAGE, VISITS, Exchange, Holding
+from services.wallet.rows import ACCOUNTS, HOLDS, REQUESTS, SHARES, SUPPLY, USAGE, VISITS
 from tests.kit.node import TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, started, turn
 
@@ -354,17 +355,14 @@ async def test_an_account_pays_no_more_when_its_home_is_not_heard(two):
 
 
 class Twist(msgspec.Struct, frozen=True):
-    """Puts rows as they are: (key, row of the box), (key, row of the deal)."""
+    """Puts rows as they are: (key, row of the box)."""
 
-    boxes: tuple[tuple[str, Box], ...] = ()
-    deals: tuple[tuple[str, Deal], ...] = ()
+    boxes: tuple[tuple[str, Box], ...]
 
 
 def _twist(state: Any, context: Any, command: Twist) -> None:
     for key, box in command.boxes:
         state[BOXES].put(key, box)
-    for key, deal in command.deals:
-        state[DEALS].insert(key, deal)
 
 
 ROGUE = [
@@ -402,38 +400,6 @@ async def test_what_a_module_says_that_it_holds_is_what_the_share_holds(twist, b
             await honest.follow(made.home)
         assert breach.value.code == "invariant.wallet_reserved"
         assert rows(honest, BOXES)[key] == box
-
-
-@pytest.mark.parametrize(
-    ("twist", "broken"),
-    [
-        ({}, "more than the event explains"),
-        ({"amount": 0}, "moves nothing"),
-        ({"back_amount": -1}, "moves nothing"),
-        ({"fee": -1}, "a fee below nothing"),
-        ({"back_fee": -1}, "a fee below nothing"),
-        ({"credit": ""}, "fewer than two accounts"),
-        ({"scale": 10}, "no scale"),
-        ({"back_scale": -1}, "no scale"),
-    ],
-)
-async def test_what_a_module_says_that_two_accounts_paid_is_what_shares_move(twist, broken):
-    made = Lockers()
-    made.nodes = [TestNode("ch-zug-01", ROGUE, clock=made.clock)]
-    made.home = made.nodes[0]
-    honest = TestNode("sg-mas-01", [WALLET, LOCKER], clock=made.clock)
-    async with running(made.home, honest):
-        await made.begin()
-        account, other = await made.key("a", "100.00"), await made.key("b")
-        await made.move(give(account, other, 500))
-        await honest.follow(made.home)
-        (deal,) = rows(honest, DEALS).values()
-        forged = msgspec.structs.replace(deal, **twist)
-        await made.home.run(Twist(deals=(("ch-zug-01/forged", forged),)))
-        with pytest.raises(Breach, match=broken) as breach:
-            await honest.follow(made.home)
-        assert breach.value.code == "invariant.wallet_explained"
-        assert list(rows(honest, DEALS).values()) == [deal]
 
 
 async def test_a_node_that_lacks_the_module_waits_and_accuses_nobody():

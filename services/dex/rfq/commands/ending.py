@@ -11,8 +11,9 @@ from services.dex.rfq.rows import (
     Quote,
     Request,
 )
+from services.wallet.kinds import Reserved
 from services.wallet.ledger import Ledger
-from services.wallet.rows import SHARES, Reserved, share_key
+from services.wallet.rows import SHARES, share_key
 
 __all__ = ("end_quote", "end_request", "live_quotes")
 

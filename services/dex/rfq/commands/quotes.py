@@ -17,8 +17,9 @@ from services.dex.rows import BUY
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.commands.shares import check_debit
+from services.wallet.kinds import Reserved
 from services.wallet.ledger import Ledger
-from services.wallet.rows import ACCOUNTS, Account, Reserved
+from services.wallet.rows import ACCOUNTS, Account
 
 __all__ = (
     "expire_quote",
