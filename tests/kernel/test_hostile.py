@@ -132,6 +132,14 @@ LIES = {
     "gap": ("gap", {"head": set_header(sequence=99)}),
     "topic of another module": ("bad_header", {"head": set_header(topic="jil.wallet")}),
     "schema left out": ("bad_header", {"head": set_header(schema={})}),
+    "schema of a version before the first": (
+        "bad_header",
+        {"change": replace_text(b'"amount":12', b'"amount":13'), "head": set_header(schema={"ledger": 0})},
+    ),
+    "schema of a version below none": (
+        "bad_header",
+        {"change": replace_text(b'"amount":12', b'"amount":13'), "head": set_header(schema={"ledger": -1})},
+    ),
     "time that is none": ("bad_header", {"head": set_header(timestamp="2026")}),
     "header that is no JSON": ("bad_header", {"raw_header": lambda data: data[:-1]}),
     "oversized header": ("oversized", {"head": set_header(actor="a" * HEADER_BYTES_MAX)}),
