@@ -58,8 +58,10 @@ def _explained(change: Change) -> str | None:
             return f"share {key} has bound what did not arrive for a purpose"
         if after.available < 0 or after.held < 0 or after.bound < 0:
             return f"share {key} is below zero"
-        balance = f"{after.account}/{after.asset}"
-        if key != f"{balance}/{source}":
+        asset = after.asset
+        balance = f"{after.account}/{asset}"
+        # No asset has a slash, so that a balance is of one account and one asset, however it is written.
+        if key != f"{balance}/{source}" or "/" in asset:
             return f"share {key} is of another account, asset or node"
         if "." in after.account and not _judged(change, after.account.rpartition("/")[2]):
             return f"share {key} moves and its module does not know"
@@ -127,6 +129,8 @@ def _judged(change: Change, name: str) -> bool:
 def _transfer(transfer: Transfer) -> str | None:
     if transfer.amount <= 0 or transfer.fee < 0 or transfer.debit == transfer.credit:
         return "moves nothing, or to itself"
+    if "/" in transfer.asset:
+        return "is of no asset"
     kind = transfer.kind
     if (kind == "issue") != (not transfer.debit) or (kind == "burn") != (not transfer.credit):
         return f"is not of kind {kind}"
@@ -142,6 +146,8 @@ def _transfer(transfer: Transfer) -> str | None:
 def _exchange(exchange: Exchange) -> str | None:
     if not (exchange.debit and exchange.credit) or exchange.debit == exchange.credit:
         return "is between fewer than two accounts"
+    if "/" in exchange.asset or "/" in exchange.back_asset:
+        return "is of no asset"
     if min(exchange.amount, exchange.back_amount) <= 0 or min(exchange.fee, exchange.back_fee) < 0:
         return "moves nothing, or takes a fee below nothing"
     if not (0 <= exchange.scale <= SCALE_MAX and 0 <= exchange.back_scale <= SCALE_MAX):
@@ -211,6 +217,8 @@ def _reserved(change: Change) -> str | None:
 
 def _held(before: Holding | None, after: Holding) -> str | None:
     now = after.reserved
+    if "/" in now.asset:
+        return "holds of no asset"
     if now.amount < 0 or now.paid < (0 if before is None else before.reserved.paid):
         return "holds less than nothing, or takes back what it paid"
     if before is not None and (before.account, before.reserved.asset) != (after.account, now.asset):
@@ -221,8 +229,8 @@ def _held(before: Holding | None, after: Holding) -> str | None:
 def _resolution(before: Pending | None, after: Pending | None, post: Transfer | None) -> str | None:
     if after is None:
         return "is deleted"
-    if after.amount <= 0 or after.fee < 0 or not 0 <= after.scale <= SCALE_MAX:
-        return "reserves nothing, or in no scale"
+    if after.amount <= 0 or after.fee < 0 or not 0 <= after.scale <= SCALE_MAX or "/" in after.asset:
+        return "reserves nothing, or in no scale or asset"
     if before is None:
         return None if after.status == "open" and post is None and not after.posted else f"begins as {after.status}"
     same = (before.debit, before.credit, before.asset, before.amount, before.fee, before.scale)

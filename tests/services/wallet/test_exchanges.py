@@ -225,6 +225,10 @@ FORGERIES: dict[str, tuple[Callable[[Fair], dict[str, Any]], str]] = {
     "is of nobody": (forged(debit=""), "two accounts"),
     "pays nothing": (forged(amount=0), "moves nothing"),
     "pays nothing back": (forged(back_amount=0), "moves nothing"),
+    "is of a balance that is cut elsewhere": (
+        lambda made: {"written": {"debit": "ch-zug-01", "asset": f"{made.a.rpartition('/')[2]}/{CHF}"}},
+        "no asset",
+    ),
     "runs backwards": (backwards, "moves nothing"),
     "takes a fee below nothing": (forged(fee=-1), "below nothing"),
     "gives a fee back": (forged(back_fee=-1), "below nothing"),

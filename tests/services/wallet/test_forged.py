@@ -145,6 +145,26 @@ FORGERIES = {
         ((SHARES, f"{R}/{GOLD}/{ROGUE}", Share(H, GOLD, 100)),),
         "invariant.wallet_explained",
     ),
+    "cuts a share's key elsewhere": (
+        (
+            (SHARES, f"{R}/{GOLD}/{ROGUE}", Share(ROGUE, f"r/{GOLD}", 90)),
+            share(H, GOLD, ROGUE, 10),
+            transfer(),
+        ),
+        "invariant.wallet_explained",
+    ),
+    "pays from a balance that is cut elsewhere": (
+        (
+            share(R, GOLD, ROGUE, 90),
+            share(f"{ROGUE}/x/r", GOLD, ROGUE, 10),
+            transfer(debit=ROGUE, credit=f"{ROGUE}/x", asset=f"r/{GOLD}"),
+        ),
+        "invariant.wallet_explained",
+    ),
+    "reserves of a balance that is cut elsewhere": (
+        (HELD[0], (PENDING, f"{ROGUE}/p", pending(debit=ROGUE, asset=f"r/{GOLD}"))),
+        "invariant.wallet_reserved",
+    ),
     "freezes another's account": (((ACCOUNTS, H, Account("x", "", "", "frozen")),), "foreign_row"),
     "opens an account elsewhere": (((ACCOUNTS, f"{HOME}/new", Account("x", "")),), "foreign_row"),
     "holds with no pending": ((share(R, GOLD, ROGUE, 90, 10),), "invariant.wallet_explained"),
