@@ -22,6 +22,7 @@ from services.dex.rows import (
     MARKETS,
     ORDERS,
     PLACES_PER_EVENT,
+    SELL,
     TRADES,
     Book,
     Candle,
@@ -99,6 +100,8 @@ def _order(before: Order | None, after: Order | None, ended: Closed | None) -> s
     parts = (now.filled, now.cancelled, now.prevented)
     if min(parts) < 0 or sum(parts) + remaining != now.quantity or now.quantity <= 0 or now.price <= 0:
         return "does not add up"
+    if now.side not in (BUY, SELL):
+        return "is on no side"
     if after is not None and (after.remaining <= 0 or after.time_in_force in ("ioc", "fok")):
         return "may not rest"
     if after is not None and (after.kind == "market" or (after.kind == "stop" and not after.stop)):

@@ -14,14 +14,17 @@ from services.wallet.rows import (
     ASSETS,
     CLAIMS,
     HOLDS,
+    LIMITS,
     PENDING,
     RECEIPTS,
     REQUESTS,
     RETURNS,
+    ROAMING,
     SHARES,
     SUPPLY,
     TRANSFERS,
     TRANSITS,
+    USAGE,
     Pending,
     Transfer,
     hold_key,
@@ -250,10 +253,14 @@ def _resolution(before: Pending | None, after: Pending | None, post: Transfer | 
 
 
 def _scaled(change: Change) -> str | None:
-    """An asset's scale is in bounds, and stays what it was."""
+    """Scales are in bounds, and an asset's stays what it was."""
     for key, before, after in change.rows(ASSETS):
         if after is None or not 0 <= after.scale <= SCALE_MAX or (before is not None and before.scale != after.scale):
             return f"asset {key} is deleted, or its scale is out of bounds or changed"
+    for table in (LIMITS, USAGE, ROAMING):
+        for key, _, row in change.rows(table):
+            if row is not None and not 0 <= row.scale <= SCALE_MAX:
+                return f"{table.name} {key} has a scale of {row.scale}"
     return None
 
 
@@ -320,5 +327,5 @@ INVARIANTS = (
     Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,), Holding),
     Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
     Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),
-    Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS,)),
+    Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS, LIMITS, USAGE, ROAMING)),
 )

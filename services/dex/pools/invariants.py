@@ -21,6 +21,7 @@ from services.dex.pools.rows import (
     Swapped,
     pool_name,
 )
+from services.wallet.invariants import SCALE_MAX
 from services.wallet.rows import SHARES, SUPPLY, TRANSFERS, Share
 
 __all__ = ("INVARIANTS",)
@@ -97,6 +98,8 @@ def _pool(change: Change, before: Pool | None, after: Pool | None, act: Swapped 
         sums = (after.base_cumulative, after.quote_cumulative)
         if act is not None or any(amounts) or sums != ("0", "0") or after.base == after.quote:
             return "does not begin empty"
+        if not 0 <= min(_scales(after)) <= max(_scales(after)) <= SCALE_MAX:
+            return "is in no scale"
         return None if 0 <= after.fee_bps < BASIS_POINTS else "has a fee of everything"
     if _terms(before) != _terms(after):
         return "has other terms than it was made with"
@@ -115,6 +118,10 @@ def _pool(change: Change, before: Pool | None, after: Pool | None, act: Swapped 
 
 def _terms(pool: Pool) -> tuple[Any, ...]:
     return (pool.base, pool.quote, pool.base_scale, pool.quote_scale, pool.share_scale, pool.fee_bps)
+
+
+def _scales(pool: Pool) -> tuple[int, int, int]:
+    return (pool.base_scale, pool.quote_scale, pool.share_scale)
 
 
 def _accumulated(before: Pool, after: Pool) -> bool:
@@ -157,8 +164,8 @@ def _swapped(before: Pool, after: Pool, act: Swapped) -> str | None:
 def _liquid(before: Pool, after: Pool, act: Liquidity) -> str | None:
     """M4, tight on both sides: what a share is worth does not fall, and nobody pays or is paid a unit more."""
     sign = {ADD: 1, REMOVE: -1}.get(act.kind, 0)
-    if not sign or min(act.base, act.quote, act.shares) <= 0:
-        return "is changed by nothing"
+    if not sign or min(act.base, act.quote, act.shares) <= 0 or act.scales != _scales(before):
+        return "is changed by nothing, or in other decimals"
     shares = after.shares - before.shares
     moved = (after.base_reserve - before.base_reserve, after.quote_reserve - before.quote_reserve)
     if moved != (sign * act.base, sign * act.quote):

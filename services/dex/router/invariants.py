@@ -6,6 +6,7 @@ from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.router.rows import ROUTES, Route
 from services.dex.router.rules import choose
 from services.dex.rows import TRADES
+from services.wallet.invariants import SCALE_MAX
 from services.wallet.kinds import Exchange, sides
 
 __all__ = ("INVARIANTS",)
@@ -32,6 +33,8 @@ def _route(change: Change, route: Route) -> str | None:
         return "is not what the rules choose"
     if route.at_us != change.time_us or route.at_us > route.deadline_us:
         return "is taken after its deadline"
+    if not 0 <= min(route.scale_in, route.scale_out) <= max(route.scale_in, route.scale_out) <= SCALE_MAX:
+        return "is in no scale"
     if chosen.output < route.min_out or not 0 < chosen.spent <= route.amount_in:
         return "gives less or takes more than was asked for"
     spent, output = 0, 0

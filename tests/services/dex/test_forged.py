@@ -203,6 +203,12 @@ def with_itself(scene: Scene, rows: Rows) -> None:
     rows.change(CLOSED, account=scene.maker)
 
 
+def on_no_side(scene: Scene, rows: Rows) -> None:
+    """What is not a buy would be read as a sell, and the maker who sells would buy."""
+    rows.change(CLOSED, side="x")
+    rows.change(TRADES, side="x")
+
+
 def skips_a_trade(scene: Scene, rows: Rows) -> None:
     rows.change(TRADES, number=2)
     rows.change(BOOKS, trades=2)
@@ -319,6 +325,8 @@ FORGERIES: dict[str, tuple[Callable[[Scene], Any], Twister, str]] = {
         "dex_listed",
     ),
     "does not tell the book": (CANCEL, unnumbered, "dex_numbered"),
+    "comes on no side": (SELL, order(side="x"), "dex_counted"),
+    "takes on no side": (BUY, on_no_side, "dex_counted"),
     "comes first though it came last": (SELL, order(priority=1), "dex_numbered"),
     "deletes the book": (CANCEL, lambda scene, rows: rows.drop(BOOKS, KEY), "dex_listed"),
     "begins a book with a past": (CANCEL, a_book_with_a_past, "dex_numbered"),

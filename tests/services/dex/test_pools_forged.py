@@ -14,7 +14,7 @@ from services.dex.intents import CreateMarket
 from services.dex.module import MODULE as DEX
 from services.dex.pools.curve import fee_in
 from services.dex.pools.intents import AddLiquidity, CreatePool, Swap
-from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS, Liquidity, Swapped
+from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS, Liquidity, Pool, Swapped
 from services.dex.router.intents import TakeRoute
 from services.dex.router.rows import ROUTES, LaneQuote, Route
 from services.wallet.intents import CreateAccount, CreateAsset, Issue
@@ -47,6 +47,9 @@ ROGUE_WALLET = replace(
 ROGUE_DEX = replace(
     DEX, commands=(*DEX.commands, Command(Forge, "dex.pool.forged", _forge, lambda rows: None)), invariants=()
 )
+
+
+EMPTY = {"base": BASE, "quote": QUOTE, "base_scale": 4, "quote_scale": 4, "share_scale": 4, "fee_bps": 30}
 
 
 class Scene:
@@ -86,6 +89,10 @@ class Scene:
             **changes,
         }
         return POOLS, KEY, msgspec.structs.replace(row, **values)
+
+    def begun(self, **changes: Any) -> tuple[Any, str, Any]:
+        """Another pool, empty."""
+        return POOLS, f"{ROGUE}/dex.LP2", Pool(**{**EMPTY, **changes})
 
     def paid(self, number: int, debit: str, credit: str, asset: str, amount: int, **changes: Any) -> Any:
         values = {"kind": "trade", "of": f"{ROGUE}/act", **changes}
@@ -341,6 +348,13 @@ FORGERIES = {
         lambda it: [(POOLS, f"{ROGUE}/dex.LP2", msgspec.structs.replace(it.pool()[2], base_reserve=1))],
         MOVED,
     ),
+    "begins a pool of absurd decimals": (lambda it: [it.begun(base_scale=20)], MOVED),
+    "begins a pool of decimals below none": (lambda it: [it.begun(quote_scale=-1)], MOVED),
+    "begins a pool whose shares have absurd decimals": (lambda it: [it.begun(share_scale=10)], MOVED),
+    "puts liquidity in in other decimals": (
+        lambda it: it.liquidity(1, 10_000, 1_000_000, 100_000, scales=(4, 4, 10**9)),
+        MOVED,
+    ),
     "deletes its share": (lambda it: [it.pool(halted="x"), (SHARES, f"{KEY}/{BASE}/{ROGUE}", GONE)], BACKED),
     "deletes its supply": (lambda it: [it.pool(halted="x"), (SUPPLY, KEY, GONE)], BACKED),
 }
@@ -386,11 +400,12 @@ def route(made: Scene, **changes: Any) -> list[Any]:
     """The swap, and the route that led to it."""
     values = {"rule": "1_only_lane", "lane": "pool", "lanes": LANES, "amount_in": 10_000, "min_out": 987_158, **changes}
     values = {"account": made.account, "pool": KEY, "deadline_us": START_US, "at_us": START_US, **values}
-    row = Route(asset_in=BASE, asset_out=QUOTE, scale_in=4, scale_out=4, market="", **values)
+    row = Route(**{"asset_in": BASE, "asset_out": QUOTE, "scale_in": 4, "scale_out": 4, "market": "", **values})
     return [*made.swap(10_000, 987_158), (ROUTES, f"{ROGUE}/route", row)]
 
 
 ROUTE_CHANGES = {
+    "in absurd decimals": {"scale_out": 10},
     "by another rule": {"rule": "2_highest_output"},
     "by a lane that can't be used": {"lane": "book"},
     "by a lane that gives less than another": {"lanes": (BETTER, *LANES[1:])},
