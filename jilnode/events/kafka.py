@@ -169,13 +169,14 @@ class KafkaBus:
 
     async def publish(self, source: str, records: Sequence[Record]) -> None:
         """Raises ``BusDown``; what was sent by then is sent again with the next try."""
+        producer = None
         try:
             producer = await self._producing()
             partition = partition_of(source, self.partitions)
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._send(producer, source, partition, records)
         except (KafkaError, TimeoutError) as error:
-            await self._drop_producer()
+            await self._drop_producer(producer)
             raise BusDown(f"publishing failed: {type(error).__name__}") from None
 
     async def _send(self, producer: AIOKafkaProducer, source: str, partition: int, records: Sequence[Record]) -> None:
@@ -220,11 +221,14 @@ class KafkaBus:
             raise
         return producer
 
-    async def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+    async def _drop_producer(self, producer: AIOKafkaProducer | None) -> None:
+        """The one that failed, unless another's failure dropped it before."""
+        current = self._producer
+        if current is not producer or current is None:
+            return
+        self._producer = None
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(current.stop(), STOP_TIMEOUT_S)
 
     def _headers(self, record: Record) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0, binary mode."""
@@ -294,6 +298,7 @@ class KafkaBus:
 
     async def dead_letter(self, record: Record, reason: str) -> None:
         headers = [("jil_reason", reason.encode()), ("ce_type", record.kind.encode())]
+        producer = None
         try:
             producer = await self._producing()
             await asyncio.wait_for(
@@ -301,7 +306,7 @@ class KafkaBus:
                 PUBLISH_TIMEOUT_S,
             )
         except (KafkaError, TimeoutError) as error:
-            await self._drop_producer()
+            await self._drop_producer(producer)
             logger.error("a dead letter was lost", extra={"fields": {"reason": reason, "error": type(error).__name__}})
 
     def lag(self) -> dict[Lane, int]:

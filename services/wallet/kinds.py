@@ -5,7 +5,10 @@ import msgspec
 
 from jilnode.module import Owned
 
-__all__ = ("Counted", "Exchange", "Holding", "Reserved", "Side", "sides")
+__all__ = ("TRADE", "Counted", "Exchange", "Holding", "Reserved", "Side", "sides")
+
+TRADE = "trade"
+"""The kind, in a history, of what another module had accounts pay."""
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -15,7 +15,7 @@ from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, counter_of, uncount
 from services.wallet.commands.shares import Purpose, changed, check_debit, moved, short
 from services.wallet.commands.supply import change_supply
-from services.wallet.kinds import Counted, Reserved
+from services.wallet.kinds import TRADE, Counted, Reserved
 from services.wallet.rows import SHARES, TRANSFERS, Account, Share, Transfer
 
 __all__ = ("Ledger", "may_pay")
@@ -100,7 +100,7 @@ class Ledger:
     def pay(self, debit: str, credit: str, asset: str, amount: int, scale: int, of: str, purpose: Purpose) -> None:
         """Pays out of what is available by a transfer, for what the module calls ``of``. Raises as ``reserve``."""
         self.give(debit, credit, asset, amount, 0, purpose)
-        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, 0, "trade", of))
+        self._insert(Transfer(debit, credit, asset, amount, scale, self._context.time_us, 0, TRADE, of))
 
     def issue(self, asset: str, credit: str, amount: int, scale: int) -> None:
         """New money of an asset of this node."""

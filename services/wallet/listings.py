@@ -9,9 +9,9 @@ from jilnode.kernel.names import valid_key
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
-from services.wallet.kinds import Exchange, Side, sides
+from services.wallet.kinds import TRADE, Exchange, Side, sides
 from services.wallet.queries import IdParams, check_reader, outside_key
-from services.wallet.replies import TRADE, account_view, exchange_view, outside, pending_view, transfer_view
+from services.wallet.replies import account_view, exchange_view, outside, pending_view, transfer_view
 from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
 from services.wallet.views import AccountView, PendingView, TransferView
 
@@ -84,7 +84,8 @@ class Statement(msgspec.Struct, frozen=True):
 
 async def transfer(reader: Any, context: QueryContext, params: IdParams) -> TransferView:
     key = outside_key(params.id, "/id")
-    for table in _payments(context):
+    for table in reversed(_payments(context)):
+        # A key is one table's own: what two accounts exchanged is not hidden by a transfer under its key.
         image = (await reader.get(table, [key])).get(key)
         if image is None:
             continue
@@ -145,8 +146,12 @@ async def _page(
         found += [(key, image.row) for key, image in page.items]
         more = more or page.more
     found.sort(key=itemgetter(0), reverse=True)
-    items = found[: params.limit]
-    return account, items, outside(items[-1][0]) if more or len(found) > params.limit else None
+    end = params.limit
+    while end < len(found) and found[end][0] == found[end - 1][0]:
+        # The next page begins after a key, whichever tables have it.
+        end += 1
+    items = found[:end]
+    return account, items, outside(items[-1][0]) if more or len(found) > end else None
 
 
 async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:
@@ -180,7 +185,7 @@ async def statement(reader: Any, context: QueryContext, params: HistoryParams) -
 
 def _lines(account: str, key: str, row: Transfer | Exchange, memos: dict[str, Memo]) -> list[StatementLine]:
     """One for each asset that moved."""
-    memo = memos.get(key)
+    memo = None if isinstance(row, Exchange) else memos.get(key)
     lines = []
     for kind, scale, (payer, payee, asset, amount, fee) in _paid(row):
         paid = payer == account

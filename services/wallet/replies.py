@@ -4,7 +4,7 @@ from typing import Any
 
 from jilnode.kernel.entry_rows import EntryRows
 from services.wallet.amounts import format_amount
-from services.wallet.kinds import Exchange
+from services.wallet.kinds import TRADE, Exchange
 from services.wallet.rows import (
     ACCOUNTS,
     ASSETS,
@@ -34,7 +34,6 @@ from services.wallet.views import (
 )
 
 __all__ = (
-    "TRADE",
     "account_reply",
     "asset_reply",
     "batch_reply",
@@ -47,10 +46,6 @@ __all__ = (
     "transfer_reply",
     "transfer_view",
 )
-
-
-TRADE = "trade"
-"""The kind of what two accounts paid each other."""
 
 
 def outside(key: str) -> str:

@@ -20,7 +20,7 @@ from services.wallet.kinds import Exchange, sides
 from services.wallet.ledger import Ledger
 from services.wallet.module import MODULE as WALLET
 from services.wallet.queries import IdParams
-from services.wallet.rows import SHARES, TRANSFERS, Share
+from services.wallet.rows import MEMOS, SHARES, TRANSFERS, Memo, Share, Transfer
 from tests.kit.node import TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, turn
 from tests.stores.backends import PostgresBackend, SqliteBackend
@@ -76,11 +76,28 @@ def _make(state: Any, context: Any, command: Make) -> None:
     state[DEALS].insert(context.new_key(), msgspec.structs.replace(deal, **command.written))
 
 
+class Twin(msgspec.Struct, frozen=True):
+    """A transfer, and its memo, under the key of something else."""
+
+    key: str
+    debit: str
+    credit: str
+
+
+def _twin(state: Any, context: Any, command: Twin) -> None:
+    row = Transfer(command.debit, command.credit, CHF, 9, 2, context.time_us)
+    state[TRANSFERS].insert(command.key, row)
+    state[MEMOS].insert(command.key, Memo("mine"))
+
+
 FAIR = Module(
     "fair",
     1,
     tables=(DEALS,),
-    commands=(Command(Make, "fair.deal.made", _make, lambda rows: rows.one(DEALS)[0]),),
+    commands=(
+        Command(Make, "fair.deal.made", _make, lambda rows: rows.one(DEALS)[0]),
+        Command(Twin, "fair.deal.twinned", _twin, lambda rows: None),
+    ),
     requires=("wallet",),
 )
 MODULES = [WALLET, FAIR]
@@ -203,6 +220,31 @@ ROGUE = [
     replace(WALLET, invariants=tuple([replace(rule, check=lambda change: None) for rule in WALLET.invariants])),
     FAIR,
 ]
+
+
+async def test_a_payment_under_the_key_of_another_hides_it_from_nobody():
+    """A key is one table's own, so a node that means ill can use one twice."""
+    made = Fair(ROGUE)
+    async with running(made.home):
+        await made.begin()
+        await made.deal(2, 3)
+        key = await made.deal(1000, 5)
+        await made.home.run(Twin(key, made.a, made.b))
+        await made.deal(1, 4)
+        for limit in (1, 2, 3, 5):
+            found: list[str] = []
+            cursor: str | None = ""
+            while cursor is not None:
+                params = listings.HistoryParams(made.a, cursor, limit)
+                page = await listings.history(made.home.store, made.context("a"), params)
+                found += [item.amount for item in page.items]
+                cursor = page.next
+            assert (sorted(found[:4]), len(found)) == (["0.01", "0.02", "0.09", "10.00"], 5), limit
+        lines = await listings.statement(made.home.store, made.context("a"), listings.HistoryParams(made.a))
+        said = {(line.change, line.reference) for line in lines.items if line.id == key.replace("/", "~")}
+        assert said == {("-10.00", ""), ("0.0005", ""), ("-0.09", "mine")}
+        shown = await listings.transfer(made.home.store, made.context("a"), IdParams(key))
+        assert shown.kind == "trade"
 
 
 def forged(paid: bool = True, **written: Any) -> Callable[[Fair], dict[str, Any]]:
