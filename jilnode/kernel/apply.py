@@ -203,9 +203,6 @@ def _verify_entry(entry: Entry, source: str, network: str, epoch: int, sequence:
     if header.min_reader > KERNEL_VERSION:
         raise Parked("min_reader", f"entry {sequence} of {source} needs a reader of version {header.min_reader}")
     for name, version in header.schema.items():
-        if version < 1:
-            # No invariant holds for it, so nothing would be judged.
-            raise Breach("bad_header", f"{name} has no version {version}")
         if version > registry.versions.get(name, version):
             raise Parked("min_reader", f"entry {sequence} of {source} is of {name} version {version}")
     try:

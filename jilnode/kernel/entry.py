@@ -5,6 +5,8 @@ the log verifies when a section is absent, pruned or erased. Bytes are encoded o
 receives an entry keeps, hashes and forwards the bytes that came.
 """
 
+from typing import Annotated
+
 import msgspec
 
 __all__ = (
@@ -20,7 +22,11 @@ __all__ = (
     "Seal",
     "Section",
     "SectionReference",
+    "Version",
 )
+
+Version = Annotated[int, msgspec.Meta(ge=1)]
+"""Of a module. Below the first no invariant holds, so nobody could judge an entry that names such a one."""
 
 CauseReference = tuple[str, int, int, str]
 """(source, epoch, sequence, leaf hash in hex)."""
@@ -85,7 +91,7 @@ class Header(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cause: tuple[CauseReference, ...] | None = None
     outcome: Outcome | None = None
     command: CommandReference | None = None
-    schema: dict[str, int] = {}
+    schema: dict[str, Version] = {}
     min_reader: int = 0
     sections: dict[str, SectionReference] = {}
     traceparent: str | None = None

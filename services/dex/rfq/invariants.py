@@ -27,7 +27,7 @@ from services.dex.rfq.rows import (
     Request,
     Settlement,
 )
-from services.dex.rfq.terms import Leg, Terms, legs, turnover
+from services.dex.rfq.terms import Terms, legs, turnover
 from services.dex.rows import BUY, SELL
 
 __all__ = ("INVARIANTS",)
@@ -182,19 +182,11 @@ def _settlement(change: Change, settlement: Settlement, request: Request, quote:
         return "is with a maker who was not invited"
     if not settlement.terms == quote.terms == request.terms or settlement.price != quote.price:
         return "is at another price than was quoted, or for something else"
-    if _legs(settlement) != legs(quote.terms, quote.price):
+    if settlement.legs != legs(quote.terms, quote.price):
         return "moves something else than was quoted"
     if settlement.at_us != change.time_us or not change.time_us < min(quote.valid_until_us, request.accept_until_us):
         return "comes too late"
     return None
-
-
-def _legs(settlement: Settlement) -> tuple[Leg, Leg]:
-    """What its taker and its maker paid."""
-    return (
-        Leg(settlement.asset, settlement.scale, settlement.amount, settlement.fee),
-        Leg(settlement.back_asset, settlement.back_scale, settlement.back_amount, settlement.back_fee),
-    )
 
 
 INVARIANTS = (

@@ -89,7 +89,7 @@ def ended_quote_view(key: str, row: EndedQuote) -> QuoteView:
 
 def settlement_view(row: Settlement) -> SettlementView:
     terms = row.terms
-    taker, maker = legs(terms, row.price)
+    taker, maker = row.legs
     return SettlementView(
         outside(row.request),
         outside(row.quote),

@@ -14,7 +14,7 @@ from jilnode.module import (
     Table,
 )
 from services.dex.rfq.intents import ExpireQuote, ReviewRequest
-from services.dex.rfq.terms import Terms
+from services.dex.rfq.terms import Leg, Terms
 from services.dex.rows import BUY
 from services.wallet.kinds import Exchange, Holding
 
@@ -111,6 +111,14 @@ class Settlement(Exchange, frozen=True):
     @property
     def maker(self) -> str:
         return self.credit
+
+    @property
+    def legs(self) -> tuple[Leg, Leg]:
+        """What its taker gave, and its maker."""
+        return (
+            Leg(self.asset, self.scale, self.amount, self.fee),
+            Leg(self.back_asset, self.back_scale, self.back_amount, self.back_fee),
+        )
 
     @property
     def turnover(self) -> int:
