@@ -126,7 +126,8 @@ class Write:
 class Query:
     """A route that reads. ``params`` is a Struct of path and query parameters (validated by type). Either ``read(view,
     context, params)`` (committed rows, synchronous, may be run again) or ``listing(reader, context, params)`` (async;
-    ``reader.page(table, any_of, after=, limit=, descending=)`` and ``reader.get(table, keys)`` read beside the writer).
+    ``reader.page(tables, any_of, after=, limit=, descending=)`` and ``reader.get(table, keys)`` read beside the
+    writer, each call as of one moment).
     ``etag(params)`` names the row whose image is the ETag. ``example`` is a ``params``."""
 
     path: str

@@ -142,7 +142,7 @@ class Quarantine:
         found: list[tuple[str, PendingRecord]] = []
         after: str | None = None
         while True:
-            page = await self._store.page(PENDING, [("source", source)], after=after, limit=PAGE_ITEMS_MAX)
+            page = await self._store.page([PENDING], [("source", source)], after=after, limit=PAGE_ITEMS_MAX)
             found += [(key, image.row) for key, image in page.items if isinstance(image.row, PendingRecord)]
             if not page.more:
                 return found

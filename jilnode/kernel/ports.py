@@ -114,15 +114,16 @@ class Store(Protocol):
 
     async def page(
         self,
-        table: Table[Any],
+        tables: Sequence[Table[Any]],
         any_of: Sequence[tuple[str, str | int]],
         *,
         after: str | None = None,
         limit: int = 50,
         descending: bool = False,
     ) -> Page:
-        """Rows for which at least one of the (searchable column, value) pairs holds (all rows when ``any_of`` is
-        empty), in key order, from the key after ``after``."""
+        """Rows of all ``tables`` together, as of one moment, for which at least one of the (searchable column, value)
+        pairs holds (all rows when ``any_of`` is empty), in key order, from the key after ``after``. A key that ends
+        the page is there from every table that has it, so there may be more than ``limit``."""
 
     async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
         """Entries ``start <= sequence < start + limit``, in order."""

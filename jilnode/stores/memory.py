@@ -12,6 +12,7 @@ from jilnode.kernel.ports import Commit, Loaded, Page, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 from jilnode.stores.memory_disk import MemoryDisk, MemoryTable, seal_size
+from jilnode.stores.pages import page_end
 from jilnode.stores.readback import image_of
 from jilnode.stores.shape import Shape
 
@@ -116,25 +117,31 @@ class MemoryStore:
 
     async def page(
         self,
-        table: Table[Any],
+        tables: Sequence[Table[Any]],
         any_of: Sequence[tuple[str, str | int]],
         *,
         after: str | None = None,
         limit: int = 50,
         descending: bool = False,
     ) -> Page:
-        rows = self._table(table)
-        keys: Iterable[str] = rows.rows
-        if any_of:
-            keys = {key for field, value in any_of for key in rows.keys(field, value)}
+        places: list[tuple[str, int]] = []
+        for number, table in enumerate(tables):
+            rows = self._table(table)
+            keys: Iterable[str] = rows.rows
+            if any_of:
+                keys = {key for field, value in any_of for key in rows.keys(field, value)}
+            places += [(key, number) for key in keys]
         while True:
-            beyond = [key for key in keys if after is None or (key < after if descending else key > after)]
-            found = (nlargest if descending else nsmallest)(limit + 1, beyond)
-            images = self._images(table, found[:limit])
-            more = len(found) > limit
-            if images or not more:
-                return Page([(key, images[key]) for key in found[:limit] if key in images], more)
-            after = found[limit - 1]
+            beyond = [
+                place for place in places if after is None or (place[0] < after if descending else place[0] > after)
+            ]
+            found = (nlargest if descending else nsmallest)(limit + len(tables), beyond)
+            end = page_end([key for key, _ in found], limit)
+            images = [(key, self._images(tables[number], [key]).get(key)) for key, number in found[:end]]
+            items = [(key, image) for key, image in images if image is not None]
+            if items or end == len(found):
+                return Page(items, end < len(found))
+            after = found[end - 1][0]
 
     async def journal(self, source: str, epoch: int, start: int, limit: int) -> list[Entry]:
         log = self._disk.entries.get((source, epoch), {})

@@ -9,6 +9,7 @@ from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import Dialect
+from jilnode.stores.pages import page_end
 from jilnode.stores.readback import EntryKey, entry_of, image_of, images_from_journal
 from jilnode.stores.session import Record, Session
 from jilnode.stores.shape import Shape
@@ -131,7 +132,7 @@ class Queries:
 
     async def page(
         self,
-        table: Table[Any],
+        tables: Sequence[Table[Any]],
         any_of: Sequence[tuple[str, str | int]],
         *,
         after: str | None,
@@ -139,40 +140,38 @@ class Queries:
         descending: bool,
     ) -> Page:
         while True:
-            records = await self._page_records(self._shapes[table], any_of, after, limit + 1, descending)
-            images = await self._images(table, records[:limit])
-            more = len(records) > limit
-            if images or not more:
-                return Page([(record[0], images[record[0]]) for record in records[:limit] if record[0] in images], more)
+            records = await self._page_records(tables, any_of, after, limit + 1, descending)
+            end = page_end([record[0] for record in records], limit)
+            images: dict[tuple[str, int], Image] = {}
+            for number, table in enumerate(tables):
+                located = [record for record in records[:end] if record[-1] == number]
+                for key, image in (await self._images(table, located)).items():
+                    images[key, number] = image
+            places = [(record[0], record[-1]) for record in records[:end]]
+            items = [(place[0], images[place]) for place in places if place in images]
+            if items or end == len(records):
+                return Page(items, end < len(records))
             # All of them were erased: a page that names no key could not be continued.
-            after = records[limit - 1][0]
+            after = records[end - 1][0]
 
     async def _page_records(
-        self, shape: Shape, any_of: Sequence[tuple[str, str | int]], after: str | None, limit: int, descending: bool
+        self,
+        tables: Sequence[Table[Any]],
+        any_of: Sequence[tuple[str, str | int]],
+        after: str | None,
+        limit: int,
+        descending: bool,
     ) -> Sequence[Record]:
-        arguments: list[object] = [limit]
-        beyond, order = "", "order by key desc" if descending else "order by key"
-        if after is not None:
-            arguments.append(after)
-            beyond = f"key {'<' if descending else '>'} $2"
-        if not any_of:
-            where = f"where {beyond}" if beyond else ""
-            select = f"select {_columns(shape)} from {shape.sql_name} t {where} {order} limit $1"
-            return await self._session.fetch(select, *arguments)
-        # Each column's own index gives its keys in order; the union drops what is in several.
-        branches: list[str] = []
-        for field, value in any_of:
-            arguments.append(value)
-            conditions = [f"{shape.by_field[field].name} = ${len(arguments)}", *([beyond] if beyond else [])]
-            branches.append(
-                f"select key from (select key from {shape.sql_name}"
-                f" where {' and '.join(conditions)} {order} limit $1) b{len(branches)}"
-            )
-        return await self._session.fetch(
-            f"select {_columns(shape)} from {shape.sql_name} t"
-            f" where key in ({' union '.join(branches)}) {order} limit $1",
-            *arguments,
-        )
+        """Of each table at most ``limit``, with the table's number as the last column. One statement sees one
+        moment."""
+        arguments: list[object] = [limit, *[value for _, value in any_of], *([] if after is None else [after])]
+        order = "order by key desc" if descending else "order by key"
+        beyond = "" if after is None else f"key {'<' if descending else '>'} ${len(arguments)}"
+        selects = [
+            _page_of(self._shapes[table], self._dialect.json, number, [field for field, _ in any_of], beyond, order)
+            for number, table in enumerate(tables)
+        ]
+        return await self._session.fetch(f"{' union all '.join(selects)} {order}", *arguments)
 
     async def tables(self) -> set[str]:
         """The names of the tables that the database has."""
@@ -269,3 +268,20 @@ _entry_key = itemgetter(0, 1, 2)
 
 def _columns(shape: Shape) -> str:
     return "t.key, t.owner, t.epoch, t.sequence, t.doc" if shape.document else "t.key, t.owner, t.epoch, t.sequence"
+
+
+def _page_of(shape: Shape, json: str, number: int, fields: Sequence[str], beyond: str, order: str) -> str:
+    """A select of at most ``$1`` rows in which one of ``fields`` is ``$2``, the next ``$3`` and so on."""
+    doc = "doc" if shape.document else f"cast(null as {json}) as doc"
+    columns = f"key, owner, epoch, sequence, {doc}, {number} as number"
+    where = beyond
+    if fields:
+        # Each column's own index gives its keys in order; the union drops what is in several.
+        branches = [
+            f"select key from (select key from {shape.sql_name} where {shape.by_field[field].name} = ${place}"
+            f"{beyond and f' and {beyond}'} {order} limit $1) f{place}"
+            for place, field in enumerate(fields, 2)
+        ]
+        where = f"key in ({' union '.join(branches)})"
+    select = f"select {columns} from {shape.sql_name} {where and f'where {where}'} {order} limit $1"
+    return f"select key, owner, epoch, sequence, doc, number from ({select}) t{number}"

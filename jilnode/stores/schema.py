@@ -111,7 +111,7 @@ async def _backfill(session: WriterSession, queries: Queries, shape: Shape, adde
     statement = f"update {shape.sql_name} set {assignments} where key = $1"
     after: str | None = None
     while True:
-        page = await queries.page(shape.table, (), after=after, limit=_BACKFILL_ROWS, descending=False)
+        page = await queries.page([shape.table], (), after=after, limit=_BACKFILL_ROWS, descending=False)
         await session.run_many(
             statement, [(key, *[getattr(image.row, column.field) for column in added]) for key, image in page.items]
         )

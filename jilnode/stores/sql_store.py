@@ -49,14 +49,14 @@ class SqlStore:
 
     async def page(
         self,
-        table: Table[Any],
+        tables: Sequence[Table[Any]],
         any_of: Sequence[tuple[str, str | int]],
         *,
         after: str | None = None,
         limit: int = 50,
         descending: bool = False,
     ) -> Page:
-        return await self._queries.page(table, any_of, after=after, limit=limit, descending=descending)
+        return await self._queries.page(tables, any_of, after=after, limit=limit, descending=descending)
 
     async def stored(self, tables: Sequence[Table[Any]]) -> AsyncIterator[tuple[Table[Any], RowWrite]]:
         """The rows of those of ``tables`` that the database has, as they stand there, in key order."""

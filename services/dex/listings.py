@@ -119,7 +119,7 @@ class Candles(msgspec.Struct, frozen=True):
 async def closed_orders(reader: Any, context: QueryContext, params: HistoryParams) -> Orders:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(CLOSED, [("account", account)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([CLOSED], [("account", account)], after=after, limit=params.limit, descending=True)
     scales = await _scales(reader, [image.row.market for _, image in page.items])
     items = [closed_view(key, image.row, scales[image.row.market]) for key, image in page.items]
     return Orders(items, outside(page.items[-1][0]) if page.more else None)
@@ -129,7 +129,7 @@ async def fills(reader: Any, context: QueryContext, params: HistoryParams) -> Fi
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(
-        TRADES, [("credit", account), ("debit", account)], after=after, limit=params.limit, descending=True
+        [TRADES], [("credit", account), ("debit", account)], after=after, limit=params.limit, descending=True
     )
     scales = await _scales(reader, [image.row.market for _, image in page.items])
     items = [own_fill(key, image.row, account, scales[image.row.market]) for key, image in page.items]
@@ -153,7 +153,7 @@ async def _scales(reader: Any, markets: list[str]) -> dict[str, tuple[int, int, 
 async def trades(reader: Any, context: QueryContext, params: TradesParams) -> Trades:
     key, scales = await _market(reader, params.market)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(TRADES, [("market", key)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([TRADES], [("market", key)], after=after, limit=params.limit, descending=True)
     items = [trade_view(trade, image.row, scales) for trade, image in page.items]
     return Trades(market_name(key), items, outside(page.items[-1][0]) if page.more else None)
 
@@ -181,7 +181,7 @@ async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> 
     rows: list[tuple[int, Candle]] = []
     more = True
     while more and len(rows) < CANDLE_ROWS_MAX:
-        page = await reader.page(CANDLES, [("market", key)], after=after, limit=PAGE_ITEMS_MAX, descending=False)
+        page = await reader.page([CANDLES], [("market", key)], after=after, limit=PAGE_ITEMS_MAX, descending=False)
         rows += [(minute_of(candle), image.row) for candle, image in page.items]
         more = page.more
         after = page.items[-1][0] if page.items else after

@@ -1,6 +1,5 @@
 """Long reads of the wallet, beside the writer: in pages, with cursors."""
 
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -112,7 +111,7 @@ async def own_account(reader: Any, context: QueryContext, reference: str) -> str
 async def accounts(reader: Any, context: QueryContext, params: PageParams) -> Accounts:
     """The caller's own."""
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(ACCOUNTS, [("subject", context.actor)], after=after, limit=params.limit)
+    page = await reader.page([ACCOUNTS], [("subject", context.actor)], after=after, limit=params.limit)
     items = [account_view(key, image.row) for key, image in page.items]
     return Accounts(items, outside(page.items[-1][0]) if page.more else None)
 
@@ -139,19 +138,9 @@ async def _page(
     after = cursor_of(params.after, params.limit)
     account = await own_account(reader, context, params.account)
     wanted = [("debit", account), ("credit", account)]
-    found: list[tuple[str, Any]] = []
-    more = False
-    for table in tables:
-        page = await reader.page(table, wanted, after=after, limit=params.limit, descending=True)
-        found += [(key, image.row) for key, image in page.items]
-        more = more or page.more
-    found.sort(key=itemgetter(0), reverse=True)
-    end = params.limit
-    while end < len(found) and found[end][0] == found[end - 1][0]:
-        # The next page begins after a key, whichever tables have it.
-        end += 1
-    items = found[:end]
-    return account, items, outside(items[-1][0]) if more or len(found) > end else None
+    page = await reader.page(tables, wanted, after=after, limit=params.limit, descending=True)
+    items = [(key, image.row) for key, image in page.items]
+    return account, items, outside(items[-1][0]) if page.more else None
 
 
 async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:

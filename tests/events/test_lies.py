@@ -126,7 +126,7 @@ async def test_a_lie_that_its_source_signed_suspends_it_and_nobody_else(fleet, l
     assert await amount(three, "a/ch-zug-01") == 5
     await two.node.run(Fill("b", 7))
     await eventually(lambda: converged(two.node, three.node))
-    evidence = await three.node.store.page(EVIDENCE, [("source", ONE)])
+    evidence = await three.node.store.page([EVIDENCE], [("source", ONE)])
     assert [image.row.code for _, image in evidence.items] == ["invariant.conserved"]
 
 

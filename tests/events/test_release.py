@@ -27,7 +27,7 @@ async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
         await one.node.run(Fill("a", 1))
 
     async def kept() -> bool:
-        page = await two.node.store.page(PENDING, [("source", ONE)])
+        page = await two.node.store.page([PENDING], [("source", ONE)])
         return len(page.items) >= min(records_max, 12)
 
     await eventually(kept)
@@ -39,7 +39,7 @@ async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
     await two.replicator.release(ONE)
     await eventually(lambda: converged(one.node, two.node))
     assert await amount(two, "a/ch-zug-01") == 12
-    assert (await two.node.store.page(PENDING, [("source", ONE)])).items == []
+    assert (await two.node.store.page([PENDING], [("source", ONE)])).items == []
     assert two.node.engine.sources[ONE].status == "following"
 
 

@@ -30,7 +30,7 @@ async def test_it_waits_for_an_operator_over_every_bus(fleet, records_max, monke
     await three.node.run(PlaceBid("m", 10))
     await eventually(lambda: converged(three.node, two.node))
     await eventually(lambda: converged(one.node, three.node))
-    assert (await two.node.store.page(EVIDENCE, [("source", ONE)])).items == []
+    assert (await two.node.store.page([EVIDENCE], [("source", ONE)])).items == []
     # It stands so after a restart, whatever comes; an operator who made no room is told the same.
     await two.replicator.store_positions(now=True)
     await fleet.leave(two)
@@ -47,5 +47,5 @@ async def test_it_waits_for_an_operator_over_every_bus(fleet, records_max, monke
     await two.replicator.release(ONE)
     await eventually(lambda: converged(one.node, two.node))
     assert two.node.engine.weights[ONE] == 10 * BID_BYTES
-    assert (await two.node.store.page(PENDING, [("source", ONE)])).items == []
+    assert (await two.node.store.page([PENDING], [("source", ONE)])).items == []
     assert known[ONE].status == "following"

@@ -27,6 +27,11 @@ class Transfer(Owned, frozen=True):
     amount: int = 0
 
 
+class Payment(Owned, frozen=True):
+    debit: str
+    credit: str
+
+
 class Request(Owned, frozen=True):
     to: str
 
@@ -54,12 +59,13 @@ SHARES = Table(
     ),
 )
 TRANSFERS = Table("test.transfer", Transfer, write_once=True, searchable=("debit", "credit"))
+PAYMENTS = Table("test.payment", Payment, searchable=("debit", "credit"))
 NOTES = Table("test.note", Note, write_once=True, section="memo")
 REQUESTS = Table("test.request", Request, searchable=("to",), indexes=(EqualityIndex("by_to", "to"),))
 ANSWERS = Table("test.answer", Answer)
 SECRETS = Table("test.secret", Secret)
 
-TABLES: tuple[Table[Any], ...] = (SHARES, TRANSFERS, NOTES, REQUESTS, ANSWERS, SECRETS)
+TABLES: tuple[Table[Any], ...] = (SHARES, TRANSFERS, PAYMENTS, NOTES, REQUESTS, ANSWERS, SECRETS)
 
 
 def row_write(table: Table[Any], key: str, row: Row, sequence: int, source: str = SOURCE, epoch: int = 0) -> RowWrite:

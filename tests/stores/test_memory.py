@@ -64,6 +64,6 @@ async def test_a_copy_is_a_backup() -> None:
     restored = MemoryStore(backup)
     await restored.open(SOURCE, TABLES)
     assert await restored.heads() == {SOURCE: (0, 1)}
-    assert [key for key, _ in (await restored.page(SHARES, [("account", "a")])).items] == ["k"]
+    assert [key for key, _ in (await restored.page([SHARES], [("account", "a")])).items] == ["k"]
     await restored.commit(commit_of(1))
-    assert (await store.page(SHARES, [("account", "b")])).items[0][0] == "k"
+    assert (await store.page([SHARES], [("account", "b")])).items[0][0] == "k"

@@ -156,7 +156,7 @@ async def test_writer_and_readers_speak_tls_as_the_url_says(
         address = url.replace(f":{postgres.port}/", f":{port}/")
         store = await opened(PostgresStore(f"{address}?sslmode=verify-full&sslrootcert={authority.certificate}"))
         await store.commit(commit_of(0, ONE_ROW))
-        assert (await store.page(SHARES, [("account", "a")], after=None, limit=9)).items
+        assert (await store.page([SHARES], [("account", "a")], after=None, limit=9)).items
         await store.close()
 
 

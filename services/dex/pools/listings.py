@@ -47,7 +47,7 @@ async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams
     after = cursor_of(params.after, params.limit)
     if not key or (await reader.get(POOLS, [key])).get(key) is None:
         raise Rejected("unknown_pool", "no such pool is known here", status=404, field="/pool")
-    page = await reader.page(SWAPS, [("credit", key)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([SWAPS], [("credit", key)], after=after, limit=params.limit, descending=True)
     items = [swap_view(swap, image.row, named=False) for swap, image in page.items]
     return Swaps(items, outside(page.items[-1][0]) if page.more else None)
 
@@ -55,7 +55,7 @@ async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams
 async def account_swaps(reader: Any, context: QueryContext, params: HistoryParams) -> Swaps:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(SWAPS, [("debit", account)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([SWAPS], [("debit", account)], after=after, limit=params.limit, descending=True)
     items = [swap_view(swap, image.row, named=True) for swap, image in page.items]
     return Swaps(items, outside(page.items[-1][0]) if page.more else None)
 
@@ -63,6 +63,6 @@ async def account_swaps(reader: Any, context: QueryContext, params: HistoryParam
 async def account_liquidity(reader: Any, context: QueryContext, params: HistoryParams) -> LiquidityPage:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(LIQUIDITY, [("account", account)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([LIQUIDITY], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [liquidity_view(act, image.row) for act, image in page.items]
     return LiquidityPage(items, outside(page.items[-1][0]) if page.more else None)

@@ -71,7 +71,7 @@ async def requests(reader: Any, context: QueryContext, params: RequestsParams) -
     """Open ones, at this node and at those that it follows: for all, and those that invite an account of the
     caller's."""
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(REQUESTS, [], after=after, limit=params.limit)
+    page = await reader.page([REQUESTS], [], after=after, limit=params.limit)
     items = []
     for key, image in page.items:
         terms = image.row.terms
@@ -100,7 +100,7 @@ async def request(reader: Any, context: QueryContext, params: IdParams) -> Reque
 async def ended_requests(reader: Any, context: QueryContext, params: HistoryParams) -> Requests:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(ENDED_REQUESTS, [("account", account)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([ENDED_REQUESTS], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [ended_request_view(key, image.row) for key, image in page.items]
     return Requests(items, outside(page.items[-1][0]) if page.more else None)
 
@@ -135,7 +135,7 @@ async def seen_quotes(reader: Any, context: QueryContext, params: SeenQuotesPara
 
 async def settlement(reader: Any, context: QueryContext, params: IdParams) -> SettlementView:
     """By its request, of which there is one."""
-    page = await reader.page(SETTLEMENTS, [("request", outside_key(params.id, "/id"))], limit=1)
+    page = await reader.page([SETTLEMENTS], [("request", outside_key(params.id, "/id"))], limit=1)
     for _, image in page.items:
         subjects = await _subjects(reader, (image.row.taker, image.row.maker))
         if context.actor in subjects or context.scopes & AUDITS:
@@ -147,14 +147,14 @@ async def settlements(reader: Any, context: QueryContext, params: HistoryParams)
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
     page = await reader.page(
-        SETTLEMENTS, [("debit", account), ("credit", account)], after=after, limit=params.limit, descending=True
+        [SETTLEMENTS], [("debit", account), ("credit", account)], after=after, limit=params.limit, descending=True
     )
     items = [settlement_view(image.row) for _, image in page.items]
     return Settlements(items, outside(page.items[-1][0]) if page.more else None)
 
 
 async def _ended_quotes(reader: Any, context: QueryContext, wanted: tuple[str, str], after: str, limit: int) -> Quotes:
-    page = await reader.page(ENDED_QUOTES, [wanted], after=cursor_of(after, limit), limit=limit, descending=True)
+    page = await reader.page([ENDED_QUOTES], [wanted], after=cursor_of(after, limit), limit=limit, descending=True)
     items = [
         ended_quote_view(key, image.row)
         for key, image in page.items

@@ -91,6 +91,6 @@ async def route(reader: Any, context: QueryContext, params: RouteParams) -> Rout
 async def routes(reader: Any, context: QueryContext, params: HistoryParams) -> Routes:
     account = await own_account(reader, context, params.account)
     after = cursor_of(params.after, params.limit)
-    page = await reader.page(ROUTES, [("account", account)], after=after, limit=params.limit, descending=True)
+    page = await reader.page([ROUTES], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [route_view(key, image.row) for key, image in page.items]
     return Routes(items, outside(page.items[-1][0]) if page.more else None)

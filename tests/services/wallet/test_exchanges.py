@@ -205,6 +205,29 @@ async def test_a_history_has_payments_and_exchanges_in_the_order_in_which_they_c
         assert page.next == page.items[-1].id
 
 
+class Between:
+    """A store that commits a transfer and then an exchange after each page that is read of it."""
+
+    def __init__(self, made: Fair) -> None:
+        self._made = made
+        self.get = made.home.store.get
+
+    async def page(self, *arguments: Any, **named: Any) -> Any:
+        page = await self._made.home.store.page(*arguments, **named)
+        await self._made.pay(self._made.a, self._made.b, "0.07")
+        await self._made.deal(2, 3)
+        return page
+
+
+async def test_who_is_shown_an_exchange_is_shown_what_came_before_it():
+    async with fair() as made:
+        await made.deal(1, 4)
+        params = listings.HistoryParams(made.a)
+        shown = await listings.history(Between(made), made.context("a"), params)
+        after = await listings.history(made.home.store, made.context("a"), params)
+        assert [item.id for item in shown.items] == [item.id for item in after.items[-len(shown.items) :]]
+
+
 async def test_one_exchange_is_shown_to_both_and_to_nobody_else():
     async with fair() as made:
         key = await made.deal(1000, 5, fee=7, back_fee=1)

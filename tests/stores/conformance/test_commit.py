@@ -47,7 +47,7 @@ async def test_searchable_text_may_hold_anything(store: Store) -> None:
     rows = [(SHARES, f"k/{number}", Share(account, 1)) for number, account in enumerate(accounts)]
     await store.commit(commit_of(0, rows))
     for number, account in enumerate(accounts):
-        page = await store.page(SHARES, [("account", account)])
+        page = await store.page([SHARES], [("account", account)])
         assert [key for key, _ in page.items] == [f"k/{number}"]
 
 
@@ -76,7 +76,7 @@ async def test_a_row_is_replaced_and_deleted(store: Store) -> None:
     await store.commit(commit_of(1, [(SHARES, "k", Share("b", 3))]))
     image = (await store.get(SHARES, ["k"]))["k"]
     assert (image.row, image.sequence) == (Share("b", 3), 1)
-    assert (await store.page(SHARES, [("account", "a"), ("state", "open")])).items[0][0] == "l"
+    assert (await store.page([SHARES], [("account", "a"), ("state", "open")])).items[0][0] == "l"
     await store.commit(commit_of(2, [(SHARES, "k", None), (SHARES, "never was", None)]))
     assert await store.get(SHARES, ["k"]) == {}
     assert list(await store.resident(SHARES)) == ["l"]
@@ -100,7 +100,7 @@ async def test_rows_are_updated_where_they_are(store: Store) -> None:
         ("m", Share("a", 5), 1),
     ]
     assert (await store.get(SECRETS, ["s"]))["s"].row == Secret("new")
-    assert [key for key, _ in (await store.page(SHARES, [("account", "a")])).items] == ["k", "l", "m"]
+    assert [key for key, _ in (await store.page([SHARES], [("account", "a")])).items] == ["k", "l", "m"]
 
 
 async def test_an_update_of_a_row_that_is_not_there_fails_the_commit(store: Store) -> None:
@@ -187,7 +187,7 @@ async def test_a_write_once_row_whose_section_is_gone_is_absent(store: Store) ->
     whole.entries = [Entry(SOURCE, 0, 0, entry.header, {"rows": entry.sections["rows"]})]
     await store.commit(whole)
     assert await store.get(NOTES, ["n"]) == {}
-    assert (await store.page(NOTES, [])).items == []
+    assert (await store.page([NOTES], [])).items == []
     assert list(await store.get(TRANSFERS, ["t/1"])) == ["t/1"]
 
 

@@ -79,7 +79,7 @@ async def test_a_changed_declaration_adds_fills_and_drops_columns(backend: Backe
     second = await opened(backend.store(), tables=(grown,))
     bucket = (grown, "text", "text 3")
     assert len((await second.load(Wanted(buckets={bucket}))).buckets[bucket]) == 357
-    assert len((await second.page(grown, [("expires", 77)])).items) == 1
+    assert len((await second.page([grown], [("expires", 77)])).items) == 1
     assert len(await second.deadlines(grown, "expires", "node-a")) == 2499
     await second.close()
 
@@ -97,7 +97,7 @@ async def test_a_write_once_table_fills_columns_from_the_journal(backend: Backen
     await first.close()
     tagged = Table(TRANSFERS.name, _Tagged, write_once=True, searchable=("credit", "amount"))
     second = await opened(backend.store(), tables=(tagged,))
-    page = await second.page(tagged, [("amount", 3), ("credit", "none")])
+    page = await second.page([tagged], [("amount", 3), ("credit", "none")])
     assert [(key, image.row) for key, image in page.items] == [("t/3", _Tagged("a", "b", 3))]
 
 
