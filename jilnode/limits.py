@@ -20,6 +20,8 @@ WRITER_FOREIGN_ENTRIES_MAX = 512
 """Foreign entries applied in one commit cycle: a bounded share, so that local callers are never starved."""
 WRITER_DEADLINES_MAX = 256
 WRITER_REACTIONS_MAX = 256
+OBLIGATIONS_PER_SOURCE_MAX = 10_000
+"""Rows of one table and source, addressed to this node and not answered, in memory; more wait in the database."""
 COMMAND_RERUNS_MAX = 256
 """How often one command may be undone and run again because a row that it needs was not in memory."""
 TICK_INTERVAL_S = 30

@@ -48,6 +48,9 @@ class Chores:
     async def run_reactions(self, now_us: int) -> bool:
         """Whether there was anything to answer: what callers wait for may have come with it."""
         reacted = False
+        for reaction in self.obligations.short():
+            found = await self._loader.open_obligations(reaction, self.obligations.wanted)
+            self.obligations.fill(reaction, found, now_us)
         for reaction, key in self.obligations.due(now_us, WRITER_REACTIONS_MAX):
             if await self._answered(reaction, key):
                 self.obligations.close(reaction, key)

@@ -8,13 +8,15 @@ not at all.
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sortedcontainers import SortedList
 
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex
 
-__all__ = ("DeadlineQueue", "EqualityBuckets", "OrderedQueues", "Totals")
+__all__ = ("DeadlineQueue", "EqualityBuckets", "Moments", "OrderedQueues", "Totals")
+
+K = TypeVar("K")
 
 
 LAST_KEY = "\U0010ffff"
@@ -131,20 +133,15 @@ class Totals:
         return int(getattr(row, self.spec.amount))
 
 
-class DeadlineQueue:
-    """This node's rows by deadline. Always whole: it is loaded at start. Stale heap items are dropped when they
-    surface."""
+class Moments(Generic[K]):
+    """What is due when (microseconds). Stale heap items are dropped when they surface."""
 
-    def __init__(self, spec: DeadlineIndex) -> None:
-        self.spec = spec
-        self.moments: dict[str, int] = {}
-        self._heap: list[tuple[int, str]] = []
+    def __init__(self) -> None:
+        self.moments: dict[K, int] = {}
+        self._heap: list[tuple[int, K]] = []
 
-    def replace(self, key: str, old: Any, new: Any) -> None:
-        moment = 0 if new is None else getattr(new, self.spec.field) or 0
-        self.set(key, moment)
-
-    def set(self, key: str, moment: int) -> None:
+    def set(self, key: K, moment: int) -> None:
+        """0: it is due no more."""
         if moment <= 0:
             self.moments.pop(key, None)
         elif self.moments.get(key) != moment:
@@ -159,10 +156,9 @@ class DeadlineQueue:
             heappop(self._heap)
         return None
 
-    def due(self, now_us: int, limit: int) -> list[str]:
-        """Keys whose deadline has passed. They stay queued until their row says otherwise; ``postpone`` keeps a refused
-        one quiet."""
-        found: list[tuple[int, str]] = []
+    def due(self, now_us: int, limit: int) -> list[K]:
+        """Whose moment has come. They stay until they are ``set`` anew; ``postpone`` keeps a refused one quiet."""
+        found: list[tuple[int, K]] = []
         while len(found) < limit and (moment := self.next_us()) is not None and moment <= now_us:
             found.append(heappop(self._heap))
             while self._heap and self._heap[0] == found[-1]:
@@ -171,6 +167,18 @@ class DeadlineQueue:
             heappush(self._heap, item)
         return [key for _, key in found]
 
-    def postpone(self, key: str, until_us: int) -> None:
+    def postpone(self, key: K, until_us: int) -> None:
         if key in self.moments:
             self.set(key, until_us)
+
+
+class DeadlineQueue(Moments[str]):
+    """This node's rows by deadline. Always whole: it is loaded at start."""
+
+    def __init__(self, spec: DeadlineIndex) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def replace(self, key: str, old: Any, new: Any) -> None:
+        moment = 0 if new is None else getattr(new, self.spec.field) or 0
+        self.set(key, moment)

@@ -51,9 +51,10 @@ class Kernel:
         mark = engine.caches[MARKS].get(COMMIT_MARK)
         engine.commit_number = _number(mark)
         engine.keys.load_refused(await self.store.deadlines(REFUSED_KEYS, "at_us", engine.source))
-        for reaction in self.writer.chores.obligations.reactions:
-            keys = await self.store.open_obligations(reaction.table, reaction.to_field, engine.source, reaction.answer)
-            self.writer.chores.obligations.add(reaction, keys)
+        obligations = self.writer.chores.obligations
+        for reaction in obligations.reactions:
+            found = await self.store.open_obligations(reaction, engine.source, obligations.wanted)
+            obligations.fill(reaction, found, engine.now_us())
         if engine.source in engine.sources:
             await self._verify_tail()
 

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from jilnode.kernel.command import Reaction
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.errors import Missing, Rejected
-from jilnode.kernel.ports import Loaded, Store, Wanted
+from jilnode.kernel.ports import Store, Wanted
 from jilnode.limits import COMMAND_RERUNS_MAX
 
 __all__ = ("Loader",)
@@ -25,7 +26,7 @@ class Loader:
 
     async def provide(self, wanted: Wanted) -> None:
         if wanted:
-            self._engine.provide(await self._load(wanted))
+            self._engine.provide(await self._asked(lambda: self._store.load(wanted)))
 
     async def until_loaded(self, step: Callable[[], T]) -> T:
         """Runs ``step`` again each time something that it needs had to be loaded. A bounded number of times, then
@@ -40,10 +41,14 @@ class Loader:
             "command_too_wide", "this command needs too many rows that are not in memory", status=503, retry_after_s=1
         )
 
-    async def _load(self, wanted: Wanted) -> Loaded:
+    async def open_obligations(self, reaction: Reaction, limit: int) -> list[tuple[str, str]]:
+        """As the store has them."""
+        return await self._asked(lambda: self._store.open_obligations(reaction, self._engine.source, limit))
+
+    async def _asked(self, question: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await self._store.load(wanted)
+                return await question()
             except ConnectionError as error:
                 logger.warning("the database went away", extra={"fields": {"detail": str(error)}})
                 await self._recover()

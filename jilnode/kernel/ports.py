@@ -5,11 +5,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.rows import Image
 from jilnode.kernel.table import Table
+
+if TYPE_CHECKING:
+    from jilnode.kernel.command import Reaction
 
 __all__ = ("Clock", "Commit", "Entropy", "Loaded", "Page", "RowWrite", "Store", "Wanted")
 
@@ -105,8 +108,9 @@ class Store(Protocol):
     async def deadlines(self, table: Table[Any], column: str, owner: str) -> dict[str, int]:
         """key -> moment of every row of ``owner`` with a positive deadline."""
 
-    async def open_obligations(self, table: Table[Any], to_column: str, to: str, answer: Table[Any]) -> list[str]:
-        """Keys of rows of ``table`` addressed to ``to`` for which ``answer`` has no row under the same key."""
+    async def open_obligations(self, reaction: "Reaction", to: str, limit: int) -> list[tuple[str, str]]:
+        """(key, owner) of rows of the reaction's table addressed to ``to`` that have no answer, in key order, at most
+        ``limit`` of each owner: those with the first keys."""
 
     # Reads beside the writer: committed state, on other connections, so that they hold up nobody.
 

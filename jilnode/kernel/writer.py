@@ -398,7 +398,7 @@ class Writer:
             raise
         self.statistics.commits += 1
         self.statistics.commit_us += engine.clock.monotonic_us() - started
-        self.chores.obligations.observe(engine.caches)
+        self.chores.obligations.observe(engine.caches, engine.now_us())
         entries, seals = engine.confirm()
         for listener in self.listeners:
             listener(entries, seals)

@@ -2,10 +2,12 @@
 
 import enum
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from heapq import nlargest, nsmallest
 from typing import Any
 
+from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import CommitFailed, CommitUnknown, LockLost
 from jilnode.kernel.ports import Commit, Loaded, Page, Wanted
@@ -108,9 +110,16 @@ class MemoryStore:
             if row.owner == owner and isinstance(moment := row.columns[number], int) and moment > 0
         }
 
-    async def open_obligations(self, table: Table[Any], to_column: str, to: str, answer: Table[Any]) -> list[str]:
-        answers = self._table(answer).rows
-        return sorted([key for key in self._table(table).keys(to_column, to) if key not in answers])
+    async def open_obligations(self, reaction: Reaction, to: str, limit: int) -> list[tuple[str, str]]:
+        table, answers = self._table(reaction.table), self._table(reaction.answer).rows
+        found: list[tuple[str, str]] = []
+        counts: Counter[str] = Counter()
+        for key in sorted(table.keys(reaction.to_field, to)):
+            owner = table.rows[key].owner
+            if key not in answers and counts[owner] < limit:
+                counts[owner] += 1
+                found.append((key, owner))
+        return found
 
     async def get(self, table: Table[Any], keys: Sequence[str]) -> dict[str, Image]:
         return self._images(table, keys)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
 from jilnode.kernel.rows import Image
@@ -109,14 +110,17 @@ class Queries:
         )
         return {record[0]: record[1] for record in records}
 
-    async def open_obligations(self, table: Table[Any], to_column: str, to: str, answer: Table[Any]) -> list[str]:
-        shape, answers = self._shapes[table], self._shapes[answer]
+    async def open_obligations(self, reaction: Reaction, to: str, limit: int) -> list[tuple[str, str]]:
+        shape, answers = self._shapes[reaction.table], self._shapes[reaction.answer]
         records = await self._session.fetch(
-            f"select t.key from {shape.sql_name} t where t.{shape.by_field[to_column].name} = $1"
-            f" and not exists (select 1 from {answers.sql_name} a where a.key = t.key) order by t.key",
+            "select key, owner from (select t.key, t.owner, row_number() over (partition by t.owner order by t.key)"
+            f" as place from {shape.sql_name} t where t.{shape.by_field[reaction.to_field].name} = $1"
+            f" and not exists (select 1 from {answers.sql_name} a where a.key = t.key)) o"
+            " where place <= $2 order by key",
             to,
+            limit,
         )
-        return [key for (key,) in records]
+        return [(key, owner) for key, owner in records]
 
     # Reads beside the writer
 

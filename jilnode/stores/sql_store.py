@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
 from jilnode.kernel.rows import Image
@@ -41,8 +42,8 @@ class SqlStore:
     async def deadlines(self, table: Table[Any], column: str, owner: str) -> dict[str, int]:
         return await self._queries.deadlines(table, column, owner)
 
-    async def open_obligations(self, table: Table[Any], to_column: str, to: str, answer: Table[Any]) -> list[str]:
-        return await self._queries.open_obligations(table, to_column, to, answer)
+    async def open_obligations(self, reaction: Reaction, to: str, limit: int) -> list[tuple[str, str]]:
+        return await self._queries.open_obligations(reaction, to, limit)
 
     async def get(self, table: Table[Any], keys: Sequence[str]) -> dict[str, Image]:
         return await self._queries.get(table, keys)

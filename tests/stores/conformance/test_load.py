@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from jilnode.kernel.command import Reaction
 from jilnode.kernel.ports import Store, Wanted
+from jilnode.kernel.system import AcceptTail
 from jilnode.kernel.table import Table
 from tests.stores.tables import ANSWERS, REQUESTS, SHARES, SOURCE, Answer, Request, Share, commit_of
 
@@ -81,8 +83,12 @@ async def test_deadlines_of_one_owner(store: Store) -> None:
     assert await store.deadlines(SHARES, "expires", SOURCE) == {"k/1": 5, "k/4": 2**60}
 
 
-async def test_open_obligations(store: Store) -> None:
-    rows = [(REQUESTS, f"r/{number}", Request("node-b" if number % 2 else "node-c")) for number in range(6)]
+async def test_open_obligations_of_each_owner(store: Store) -> None:
+    asked = Reaction(REQUESTS, "to", ANSWERS, lambda key, row: AcceptTail(key, 0))
+    rows = [(REQUESTS, f"r/{number}", Request("node-b" if number % 2 else "node-c")) for number in range(8)]
     await store.commit(commit_of(0, [*rows, (ANSWERS, "r/3", Answer())]))
-    assert await store.open_obligations(REQUESTS, "to", "node-b", ANSWERS) == ["r/1", "r/5"]
-    assert await store.open_obligations(REQUESTS, "to", "node-d", ANSWERS) == []
+    await store.commit(commit_of(0, [(REQUESTS, "q/1", Request("node-b"))], source="node-d"))
+    found = [("q/1", "node-d"), ("r/1", SOURCE), ("r/5", SOURCE), ("r/7", SOURCE)]
+    assert await store.open_obligations(asked, "node-b", 3) == found
+    assert await store.open_obligations(asked, "node-b", 2) == found[:3]
+    assert await store.open_obligations(asked, "node-d", 2) == []
