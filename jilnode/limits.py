@@ -22,6 +22,8 @@ WRITER_DEADLINES_MAX = 256
 WRITER_REACTIONS_MAX = 256
 OBLIGATIONS_PER_SOURCE_MAX = 10_000
 """Rows of one table and source, addressed to this node and not answered, in memory; more wait in the database."""
+ALARMS_KEPT_MAX = 1000
+"""The newest; all of them are in the log."""
 COMMAND_RERUNS_MAX = 256
 """How often one command may be undone and run again because a row that it needs was not in memory."""
 TICK_INTERVAL_S = 30

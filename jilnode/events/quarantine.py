@@ -64,7 +64,7 @@ class Quarantine:
         await self._set_aside(source, SUSPENDED, breach, held, accuse)
 
     async def park(self, source: str, parked: Parked, held: Sequence[Record]) -> None:
-        """As ``suspend``, but nobody is accused: an operator has to make room here."""
+        """As ``suspend``, but nobody is accused: an operator has to put something right here."""
         self._engine.alarms.append(f"{parked.code}: {source} is parked: {parked.detail}")
         await self._set_aside(source, PARKED, parked, held, _nobody)
 

@@ -23,7 +23,7 @@ from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
-from jilnode.kernel.sources import FOLLOWING, PARKED, RESIDENT_FULL, SourceState
+from jilnode.kernel.sources import FOLLOWING, PARKED, SET_ASIDE, SourceState
 from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.writer import READ_ONLY, Writer
 
@@ -273,7 +273,7 @@ class Replicator:
         elif isinstance(error, Breach):
             group = feed.groups(False)[0]
             await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
-        elif isinstance(error, Parked) and error.code == RESIDENT_FULL:
+        elif isinstance(error, Parked) and error.code in SET_ASIDE:
             await self._quarantine.park(feed.source, error, _held(feed))
             feed.clear()
         elif isinstance(error, Parked):

@@ -23,7 +23,7 @@ from jilnode.kernel.state import key_fits
 from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import Frontier, leaf_hash
-from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX
+from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX, SEARCHABLE_BYTES_MAX
 
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
@@ -366,6 +366,8 @@ def _apply_row(
             decoded = decode_row(doc, table.row)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Breach("bad_row", f"{table.name} {key}: {error}") from None
+        if len(doc) > SEARCHABLE_BYTES_MAX and (field := table.too_long(decoded)):
+            raise Breach("bad_row", f"{table.name} {key}: {field} is longer than {SEARCHABLE_BYTES_MAX} bytes")
         after = Image(decoded, source, header.epoch, header.sequence, doc)
     engine.state.log.append((cache, key, before))
     cache.set(key, before, after)

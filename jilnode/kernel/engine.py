@@ -6,7 +6,7 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 ``provide`` was given what is missing.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +45,7 @@ from jilnode.kernel.system import (
 )
 from jilnode.kernel.table import Table
 from jilnode.limits import (
+    ALARMS_KEPT_MAX,
     OUTCOME_RETRY_S,
     RESIDENT_BYTES_PER_SOURCE_MAX,
     TICK_ENTRIES_MAX,
@@ -96,7 +97,7 @@ class Engine:
         self.sources: dict[str, SourceState] = {}
         self.keys = KnownKeys(source, registry)
         self.commit_number = 0
-        self.alarms: list[str] = []
+        self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT_MAX)
         self._seals: list[Seal] = []
         self._saved: dict[str, SourceState | None] = {}
         self._new_key: SealKey | None = None

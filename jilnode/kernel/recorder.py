@@ -1,6 +1,6 @@
 """What a command changed becomes an entry: its rows are encoded once, judged by the invariants, hashed and appended."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +25,6 @@ from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import State
-from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import (
     CAUSES_PER_ENTRY_MAX,
@@ -53,7 +52,7 @@ class Recorder:
         registry: Registry,
         state: State,
         entropy: Entropy,
-        alarms: list[str],
+        alarms: deque[str],
         weights: defaultdict[str, int],
     ) -> None:
         self._network = network
@@ -114,9 +113,10 @@ class Recorder:
                         # It was weighed when it was set, without its document.
                         weights[self._source] += len(doc)
                         grown += ROW_OVERHEAD_BYTES + len(doc)
-                    if len(doc) > SEARCHABLE_BYTES_MAX:
-                        # No text of a shorter document is longer than that.
-                        _check_searchable(table, row)
+                    # No text of a shorter document is longer than that.
+                    if len(doc) > SEARCHABLE_BYTES_MAX and (field := table.too_long(row)):
+                        detail = f"{field} is longer than {SEARCHABLE_BYTES_MAX} bytes"
+                        raise Rejected("value_too_long", detail, field=f"/{field}")
                 row_changes.append((key, None if before is None else before.row, row))
                 section.append((cache.name, key, doc))
         guard_documents(documents)
@@ -272,9 +272,3 @@ def _check_room(grown: int, weight: int) -> None:
             status=503,
             retry_after_s=RESIDENT_FULL_RETRY_S,
         )
-
-
-def _check_searchable(table: Table[Any], row: Any) -> None:
-    for field, value in zip(table.searchable, table.columns(row), strict=True):
-        if type(value) is str and len(value.encode()) > SEARCHABLE_BYTES_MAX:
-            raise Rejected("value_too_long", f"{field} is longer than {SEARCHABLE_BYTES_MAX} bytes", field=f"/{field}")

@@ -5,11 +5,14 @@ from jilnode.kernel.digest import MODULUS
 from jilnode.kernel.system import Head
 from jilnode.kernel.tree import Frontier
 
-__all__ = ("FOLLOWING", "PARKED", "RESIDENT_FULL", "SUSPENDED", "SourceState")
+__all__ = ("FOLLOWING", "NOT_JUDGED", "PARKED", "RESIDENT_FULL", "SET_ASIDE", "SUSPENDED", "SourceState")
 
 FOLLOWING, PARKED, SUSPENDED = "following", "parked", "suspended"
 RESIDENT_FULL = "resident_full"
 """Why a source is parked that would take more of this node's memory than it may."""
+NOT_JUDGED = "not_judged"
+"""Why a source is parked over whose entry this program failed: a fault here, whatever it tells of the source."""
+SET_ASIDE = frozenset((RESIDENT_FULL, NOT_JUDGED))
 
 
 class SourceState:
@@ -55,7 +58,7 @@ class SourceState:
     @property
     def set_aside(self) -> bool:
         """Whether nothing of it is applied until an operator releases it. What it sends meanwhile is kept raw."""
-        return self.status == SUSPENDED or self.code == RESIDENT_FULL
+        return self.status == SUSPENDED or self.code in SET_ASIDE
 
     def copy(self) -> "SourceState":
         twin = SourceState(self.source)

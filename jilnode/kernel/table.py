@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from jilnode.kernel.rows import Local, Owned
+from jilnode.limits import SEARCHABLE_BYTES_MAX
 
 __all__ = (
     "CreatedBy",
@@ -137,6 +138,13 @@ class Table(Generic[R]):
             only = attrgetter(*self.searchable)
             return lambda row: (only(row),)
         return attrgetter(*self.searchable) if self.searchable else lambda row: ()
+
+    def too_long(self, row: Any) -> str:
+        """The searchable name whose text is longer than a column may be; empty when none is."""
+        for name, value in zip(self.searchable, self.columns(row), strict=True):
+            if type(value) is str and len(value.encode()) > SEARCHABLE_BYTES_MAX:
+                return name
+        return ""
 
     @cached_property
     def settled_fields(self) -> Callable[[Any], Any]:

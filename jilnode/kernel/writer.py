@@ -37,6 +37,7 @@ from jilnode.kernel.outcomes import Outcomes, Statistics, settle
 from jilnode.kernel.ports import Store, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
+from jilnode.kernel.sources import NOT_JUDGED
 from jilnode.kernel.state import View
 from jilnode.kernel.system import ADDRESSES, MARKS, Address, Mark
 from jilnode.kernel.table import Table
@@ -343,6 +344,15 @@ class Writer:
         except Rejected as rejected:
             if not group.future.done():
                 group.future.set_exception(CommitFailed(rejected.detail))
+            return False
+        except Exception as error:
+            logger.exception(
+                "an entry of another node could not be judged",
+                extra={"fields": {"source": group.verified.group.source}},
+            )
+            if not group.future.done():
+                detail = f"this program failed over what it sent ({type(error).__name__}); upgraded, release it"
+                group.future.set_exception(Parked(NOT_JUDGED, detail))
             return False
         return True
 

@@ -4,10 +4,10 @@ import pytest
 
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.invariants import Invariant
-from jilnode.kernel.system import PENDING
+from jilnode.kernel.system import EVIDENCE, PENDING
 from jilnode.limits import PENDING_PER_SOURCE_MAX
 from jilnode.simulation.ledger import Fill
-from tests.events.test_convergence import ONE, TWO, amount
+from tests.events.test_convergence import ONE, THREE, TWO, amount
 from tests.kit.follower import converged
 from tests.kit.wait import eventually
 
@@ -41,6 +41,28 @@ async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
     assert await amount(two, "a/ch-zug-01") == 12
     assert (await two.node.store.page([PENDING], [("source", ONE)])).items == []
     assert two.node.engine.sources[ONE].status == "following"
+
+
+async def test_what_a_rule_here_fails_over_waits_for_an_operator_and_accuses_nobody(fleet):
+    """A fault of ours stops neither this node nor its other sources."""
+    one, two, three = await fleet.join(ONE, TWO, THREE)
+    await eventually(lambda: converged(one.node, two.node))
+    known = two.node.engine.sources
+    two.node.engine.registry.checks = lambda schema, tables: (Invariant("faulty", range(1, 9), lambda change: 1 // 0),)
+    await one.node.run(Fill("a", 1))
+    await eventually(lambda: known[ONE].code == "not_judged")
+    del two.node.engine.registry.checks
+    assert known[ONE].status == "parked"
+    assert [alarm.partition(":")[0] for alarm in two.node.engine.alarms] == ["not_judged"]
+    await one.node.run(Fill("a", 2))
+    await three.node.run(Fill("b", 4))
+    await eventually(lambda: converged(three.node, two.node))
+    await eventually(lambda: converged(one.node, three.node))
+    assert (await two.node.store.page([EVIDENCE], [("source", ONE)])).items == []
+    assert known[ONE].code == "not_judged"
+    await two.replicator.release(ONE)
+    await eventually(lambda: converged(one.node, two.node))
+    assert known[ONE].status == "following"
 
 
 async def test_a_release_says_what_it_can_t_do(fleet):

@@ -101,6 +101,10 @@ LIES = {
     "row of the wrong shape": ("bad_row", {"change": add_row("ledger.pot", "x/ch-zug-01", b'{"amount":"many"}')}),
     "deleting what was not there": ("bad_row", {"change": add_row("ledger.pot", "x/ch-zug-01", None)}),
     "answer nobody asked for": ("foreign_row", {"change": add_row("ledger.reply", "gb-lon-01/0-1", b'{"number":2}')}),
+    "text too long to be searched": (
+        "bad_row",
+        {"change": add_row("ledger.note", "ch-zug-01/1", b'{"pot":"%b","amount":0}' % (b"a" * 513))},
+    ),
     "NUL in a document": (
         "bad_section",
         {"change": add_row("ledger.bid", "ch-zug-01/1", b'{"market":"a\\u0000","price":1}')},

@@ -29,7 +29,7 @@ async def given_up(two: Bank, amount: str = "20.00") -> tuple[str, str, PostTran
 def check(two: Bank) -> None:
     for node in two.nodes:
         check_conservation(node)
-        assert node.engine.alarms == []
+        assert not node.engine.alarms
 
 
 @pytest.mark.parametrize("kind", ["less", "to another", "reservation", "batch", "operator"])

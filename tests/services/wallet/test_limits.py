@@ -90,7 +90,7 @@ async def test_what_is_granted_away_counts_at_home_and_bounds_the_other_node():
         assert (await pay_away(two, away, a, b, "0.01")) == "limit_reached"
         for node in two.nodes:
             check_conservation(node)
-        assert home.engine.alarms == []
+        assert not home.engine.alarms
 
 
 async def test_an_allowance_that_was_not_used_comes_home_with_the_money():

@@ -45,7 +45,7 @@ async def test_a_debit_away_waits_for_the_share_and_succeeds():
         assert (await two.available(a, home), await two.available(b, away)) == ("80.00", "20.00")
         for node in two.nodes:
             check_conservation(node)
-            assert node.engine.alarms == []
+            assert not node.engine.alarms
 
 
 async def test_a_debit_beyond_the_total_is_final():
