@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import platform
 import sys
 
 from jilnode.kernel.build import BUILD
@@ -38,11 +39,12 @@ def main() -> int:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    of = {"build": BUILD, "python": platform.python_version()}
     if not options.json:
-        print(f"the node is {BUILD}", flush=True)
+        print(f"the node is {BUILD}, on Python {of['python']}", flush=True)
     for part in options.parts or (QUICK if options.quick else PARTS):
         for item in PARTS[part](options.quick):
-            print(json.dumps(item | {"build": BUILD}) if options.json else text(item), flush=True)
+            print(json.dumps(item | of) if options.json else text(item), flush=True)
     return 0
 
 
