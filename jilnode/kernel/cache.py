@@ -105,7 +105,7 @@ class TableCache:
         return self.get(key)
 
     def set(self, key: str, old: Image | None, new: Image | None) -> None:
-        """Replaces the image in place and in every index; ``set(key, new, old)`` undoes it."""
+        """Replaces the image in place and in every index; ``take_back(key, old)`` undoes it."""
         self.images[key] = new
         weights = self.weights
         if weights is not None:
@@ -126,6 +126,12 @@ class TableCache:
                     mine = new is not None and new.owner == self.source
                     for queue in self.deadlines.values():
                         queue.replace(key, None, new_row if mine else None)
+
+    def take_back(self, key: str, before: Image | None) -> None:
+        """Undoes ``set``. Of a row that is written once it is forgotten whether it was there: mostly nobody looked."""
+        self.set(key, self.images.get(key), before)
+        if self.spec.write_once:
+            del self.images[key]
 
     def fill(self, commit: Commit) -> None:
         """Adds what the batch changed in this table, each row once."""
@@ -187,15 +193,15 @@ class TableCache:
 
     def undo_batch(self) -> None:
         for key, image in self.before.items():
-            self.set(key, self.images.get(key), image)
-            if self.spec.write_once:
-                del self.images[key]
+            self.take_back(key, image)
         self.before.clear()
 
     def confirm_batch(self) -> None:
         if self.spec.write_once:
             for key in self.before:
                 del self.images[key]
+                # Who looked for it before it came may have left there that it is absent.
+                self.old.pop(key, None)
         elif self.whole:
             for key in self.before:
                 if self.images[key] is None:

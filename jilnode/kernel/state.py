@@ -76,16 +76,20 @@ def key_fits(
     if isinstance(rule, EndsWithOwner):
         return None if key.endswith("/" + source) or key == source else "the key does not end with its owner"
     assert isinstance(rule, DerivedFrom)
+    parent = rule.parent.name
+    if rule.addressed_to is not None:
+        image = parent_image(rule.parent, key)
+        if image is None:
+            return f"it answers no row of {parent}"
+        return None if rule.addressed_to(image.row) == source else f"{parent} {key} is not addressed to the writer"
     candidate = key
     while True:
         image = parent_image(rule.parent, candidate)
-        if image is not None:
-            if image.owner == source or rule.addressed_to(image.row) == source:
-                return None
-            return f"{rule.parent.name} {candidate} is neither owned by the writer nor addressed to it"
+        if image is not None and image.owner == source:
+            return None
         candidate, slash, _ = candidate.rpartition("/")
         if not slash:
-            return f"no row of {rule.parent.name} that the key derives from"
+            return f"no row of {parent} that the key derives from is the writer's"
 
 
 class TableAccess(Generic[R]):
@@ -223,7 +227,7 @@ class State:
         log = self.log
         while len(log) > mark:
             cache, key, before = log.pop()
-            cache.set(key, cache.images.get(key), before)
+            cache.take_back(key, before)
 
     def savepoint(self) -> "_Savepoint":
         """A ``Rejected`` inside undoes what was done inside, and goes on up."""

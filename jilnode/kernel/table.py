@@ -40,11 +40,13 @@ class EndsWithOwner:
 
 @dataclass(frozen=True)
 class DerivedFrom:
-    """The key is that of a row of ``parent`` (with or without ``/parts`` after it) that the writer owns, or that is
-    addressed to the writer: ``addressed_to(parent_row)`` is its source id. So a claim or an answer can't collide."""
+    """The key is that of a row of ``parent``, so that it can't collide: there is one node that may write it, whatever
+    was heard first. With ``addressed_to``, which gives a source id, the row answers the parent: it is under the very
+    key, and of who the parent is addressed to; so the parent must be written once. Without it ``/parts`` may come after
+    the parent's key, and both are of one owner."""
 
     parent: "Table[Any]"
-    addressed_to: Callable[[Any], str]
+    addressed_to: Callable[[Any], str] | None = None
 
 
 KeyRule = CreatedBy | EndsWithOwner | DerivedFrom
@@ -108,8 +110,17 @@ class Table(Generic[R]):
 
     def __post_init__(self) -> None:
         assert self.section in ("rows", "memo"), self.section
-        assert not (self.write_once and self.indexes), f"{self.name}: a write-once table has searchable columns only"
+        sums = all(isinstance(index, SumIndex) for index in self.indexes)
+        assert sums or not self.write_once, f"{self.name}: of indexes a write-once table has sums only"
         assert not (self.write_once and self.local), f"{self.name}: a write-once table lives in the journal"
+        if isinstance(self.key, DerivedFrom):
+            parent = self.key.parent
+            if self.key.addressed_to is None:
+                assert isinstance(parent.key, CreatedBy), (
+                    f"{self.name}: keys of {parent.name} do not begin with its owner"
+                )
+            else:
+                assert parent.write_once, f"{self.name}: what {parent.name} asks is not written once"
         for index in self.indexes:
             if self.resident:
                 continue

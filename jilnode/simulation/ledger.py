@@ -126,7 +126,7 @@ POTS = Table(
     ),
 )
 NOTES = Table("ledger.note", Note, CreatedBy(), write_once=True, searchable=("pot",))
-QUESTIONS = Table("ledger.question", Question, CreatedBy(), searchable=("to",))
+QUESTIONS = Table("ledger.question", Question, CreatedBy(), write_once=True, searchable=("to",))
 REPLIES = Table("ledger.reply", Reply, DerivedFrom(QUESTIONS, lambda row: row.to))
 BIDS = Table(
     "ledger.bid",

@@ -253,12 +253,8 @@ class Return(Owned, frozen=True):
     until_us: int = 0
 
 
-def _nobody(row: object) -> str:
-    return ""
-
-
 ASSETS = Table("wallet.asset", Asset, CreatedBy(), resident=True)
-SUPPLY = Table("wallet.supply", Supply, DerivedFrom(ASSETS, _nobody), resident=True)
+SUPPLY = Table("wallet.supply", Supply, DerivedFrom(ASSETS), resident=True)
 ACCOUNTS = Table("wallet.account", Account, CreatedBy(), searchable=("subject",))
 HANDLES = Table("wallet.handle", Handle, CreatedBy())
 SHARES = Table(
@@ -289,17 +285,18 @@ PENDING = Table(
 )
 BATCHES = Table("wallet.batch", Batch, CreatedBy(), write_once=True)
 FEES = Table("wallet.fee", Fee, CreatedBy(), resident=True)
-LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS, _nobody))
+LIMITS = Table("wallet.limit", Limit, DerivedFrom(ACCOUNTS))
 USAGE = Table("wallet.usage", Usage, CreatedBy())
 VISITS = Table("wallet.visit", Visit, EndsWithOwner())
-ROAMING = Table("wallet.roaming", Roaming, DerivedFrom(ACCOUNTS, _nobody))
+ROAMING = Table("wallet.roaming", Roaming, DerivedFrom(ACCOUNTS))
 GRANTED = Table("wallet.granted", Granted, CreatedBy())
-REQUESTS = Table("wallet.request", Request, CreatedBy(), searchable=("to",))
+REQUESTS = Table("wallet.request", Request, CreatedBy(), write_once=True, searchable=("to",))
 _MOVING = SumIndex("moving", "balance", "amount")
 TRANSITS = Table(
     "wallet.transit",
     Transit,
     DerivedFrom(REQUESTS, lambda row: row.to),
+    write_once=True,
     searchable=("to", "balance", "amount"),
     indexes=(_MOVING,),
 )
@@ -307,14 +304,23 @@ CLAIMS = Table(
     "wallet.claim",
     Claim,
     DerivedFrom(TRANSITS, lambda row: row.to),
+    write_once=True,
     searchable=("balance", "amount"),
     indexes=(_MOVING,),
 )
-RETURNS = Table("wallet.return", Return, CreatedBy(), searchable=("to", "balance", "amount"), indexes=(_MOVING,))
+RETURNS = Table(
+    "wallet.return",
+    Return,
+    CreatedBy(),
+    write_once=True,
+    searchable=("to", "balance", "amount"),
+    indexes=(_MOVING,),
+)
 RECEIPTS = Table(
     "wallet.receipt",
     Claim,
     DerivedFrom(RETURNS, lambda row: row.to),
+    write_once=True,
     searchable=("balance", "amount"),
     indexes=(_MOVING,),
 )

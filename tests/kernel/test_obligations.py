@@ -24,7 +24,7 @@ class Reply(Owned, frozen=True):
     at_us: int
 
 
-QUESTIONS = Table("quiz.question", Question, CreatedBy(), searchable=("to",))
+QUESTIONS = Table("quiz.question", Question, CreatedBy(), write_once=True, searchable=("to",))
 REPLIES = Table("quiz.reply", Reply, DerivedFrom(QUESTIONS, lambda row: row.to))
 
 

@@ -148,38 +148,25 @@ def claim_share(state: State, context: Context, command: ClaimShare) -> None:
     """What was sent arrives, once, for who waits for it; a refusal (amount 0) closes the request."""
     transit = state[TRANSITS].rest_on(command.key)
     assert transit is not None
-    state[CLAIMS].put(command.key, Claim(transit.balance, transit.amount))
     key = share_key(transit.balance, context.source)
     visit = state[VISITS].get(key) or Visit()
     request = "" if visit.request == command.key else visit.request
     if not transit.amount:
-        state[VISITS].put(
-            key,
-            Visit(
-                request,
-                transit.code,
-                context.time_us,
-                visit.arrived_us,
-                visit.allowance,
-                visit.count,
-                visit.until_us,
-            ),
-        )
-        return
-    if transit.purpose:
+        seen = (transit.code, context.time_us, visit.arrived_us, visit.allowance, visit.count, visit.until_us)
+    elif transit.purpose:
         asked = state[REQUESTS].get(command.key)
         assert asked is not None
         bind(state, context, transit, asked.deadline_us)
-        state[VISITS].put(key, Visit(request, "", 0, context.time_us, visit.allowance, visit.count, visit.until_us))
-        return
-    _arrive(state, context, transit.balance, transit.amount)
-    # Parts of the same windows add up; those of windows that are over are worth nothing.
-    same = visit.until_us == transit.until_us
-    allowance, count = (visit.allowance, visit.count) if same else (0, 0)
-    added = transit.amount if transit.until_us else 0
-    state[VISITS].put(
-        key, Visit(request, "", 0, context.time_us, allowance + added, count + transit.count, transit.until_us)
-    )
+        seen = ("", 0, context.time_us, visit.allowance, visit.count, visit.until_us)
+    else:
+        _arrive(state, context, transit.balance, transit.amount)
+        # Parts of the same windows add up; those of windows that are over are worth nothing.
+        same = visit.until_us == transit.until_us
+        allowance, count = (visit.allowance, visit.count) if same else (0, 0)
+        added = transit.amount if transit.until_us else 0
+        seen = ("", 0, context.time_us, allowance + added, count + transit.count, transit.until_us)
+    state[VISITS].put(key, Visit(request, *seen))
+    state[CLAIMS].put(command.key, Claim(transit.balance, transit.amount))
 
 
 def _arrive(state: State, context: Context, balance: str, amount: int) -> None:
@@ -213,10 +200,10 @@ def drift_home(state: State, context: Context, command: DriftHome) -> None:
 def claim_return(state: State, context: Context, command: ClaimReturn) -> None:
     sent = state[RETURNS].rest_on(command.key)
     assert sent is not None
-    state[RECEIPTS].put(command.key, Claim(sent.balance, sent.amount))
     _arrive(state, context, sent.balance, sent.amount)
     roaming = state[ROAMING].get(sent.balance)
     if roaming is not None and roaming.used:
         state[ROAMING].put(sent.balance, _used(roaming, -sent.amount))
     if sent.until_us:
         give_back(state, context, sent.balance, sent.allowance, sent.count, sent.until_us)
+    state[RECEIPTS].put(command.key, Claim(sent.balance, sent.amount))

@@ -373,7 +373,7 @@ CLAIMINGS = {
             (CLAIMS, f"{ROGUE}/q", Claim(f"{H}/{CHF}", 10)),
             (CLAIMS, f"{ROGUE}/q/again", Claim(f"{H}/{CHF}", 10)),
         ),
-        "invariant.wallet_sent",
+        "foreign_row",
     ),
 }
 
