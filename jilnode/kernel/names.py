@@ -22,7 +22,9 @@ Microseconds = NewType("Microseconds", int)
 """A moment: microseconds since 1970-01-01T00:00:00Z."""
 
 KEY_BYTES_MAX = 256
-_KEY = re.compile(r"[A-Za-z0-9._~@:-]{1,64}(?:/[A-Za-z0-9._~@:-]{1,64})*")
+PART_CHARS_MAX = 64
+_PART = f"[A-Za-z0-9._~@:-]{{1,{PART_CHARS_MAX}}}"
+_KEY = re.compile(f"{_PART}(?:/{_PART})*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 

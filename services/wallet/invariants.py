@@ -6,11 +6,12 @@ reservation, a transit or a supply change that says so; nothing is below zero; w
 move silently, or claim what was not sent to it.
 """
 
-from typing import Any
-
 from jilnode.module import Change, Invariant
+from services.wallet.commands.accounts import KINDS, STATUSES, SUBJECT_CHARS_MAX
 from services.wallet.kinds import Exchange, Holding, Side, sides
 from services.wallet.rows import (
+    ACCOUNT_CHARS_MAX,
+    ACCOUNTS,
     ASSETS,
     CLAIMS,
     HOLDS,
@@ -25,16 +26,17 @@ from services.wallet.rows import (
     TRANSFERS,
     TRANSITS,
     USAGE,
+    Account,
     Pending,
     Transfer,
-    hold_key,
-    home_of,
-    share_key,
 )
+from services.wallet.travel_invariants import asked_for, bound_to_purpose, sent_or_claimed
 
 __all__ = ("INVARIANTS", "SCALE_MAX")
 
 SCALE_MAX = 9
+TEXT_CHARS_MAX = 128
+"""Of an account's zone, and of its handle: a name of 64 at a node of 63."""
 _RESOLVES = frozenset([PENDING.name])
 _BINDS = frozenset([HOLDS.name, CLAIMS.name])
 _WAYS = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
@@ -66,6 +68,8 @@ def _explained(change: Change) -> str | None:
         # No asset has a slash, so that a balance is of one account and one asset, however it is written.
         if key != f"{balance}/{source}" or "/" in asset:
             return f"share {key} is of another account, asset or node"
+        if len(after.account) > ACCOUNT_CHARS_MAX:
+            return f"share {key} is of an account with too long a key"
         if "." in after.account and not _judged(change, after.account.rpartition("/")[2]):
             return f"share {key} moves and its module does not know"
         moved[balance] = after.available + after.held + after.bound
@@ -264,68 +268,32 @@ def _scaled(change: Change) -> str | None:
     return None
 
 
-def _sent(change: Change) -> str | None:
-    """What is sent was asked for, or goes home; what arrives was sent: to this source, by an entry that the event names
-    as its cause, and no more of it. Only an account's home sends its money away."""
-    source = change.source
-    for key, _, row in change.rows(TRANSITS):
-        cause = change.cause(REQUESTS, key)
-        if cause is None:
-            return f"{key} is sent without the entry that asked for it"
-        asker, request = cause
-        if (row.to, row.balance, row.purpose) != (asker, request.balance, request.purpose):
-            return f"{key} is sent as something else than was asked for"
-        if not 0 <= row.amount <= request.amount:
-            return f"{key} is sent as something else than was asked for"
-        if row.amount and home_of(row.balance) not in (source, asker):
-            return f"{key} is sent away by a node that is not the account's home"
-    for claims, sources in ((CLAIMS, TRANSITS), (RECEIPTS, RETURNS)):
-        for key, _, row in change.rows(claims):
-            sent: tuple[str, Any] | None = change.cause(sources, key)
-            if sent is None:
-                return f"{key} is claimed without the entry that sent it"
-            if (sent[1].to, sent[1].balance, sent[1].amount) != (source, row.balance, row.amount):
-                return f"{key} is claimed as something else than was sent"
-    for key, _, row in change.rows(RETURNS):
-        if row.amount <= 0 or row.to == source or row.to != home_of(row.balance):
-            return f"{key} goes somewhere else than home"
+def _opened(change: Change) -> str | None:
+    """An account stays, and says nothing of itself that others could not go on with: it may have orders and quotes
+    anywhere, and whatever is made of its key is a key."""
+    for key, _, account in change.rows(ACCOUNTS):
+        problem = "is deleted" if account is None else _account(key, account)
+        if problem is not None:
+            return f"account {key} {problem}"
     return None
 
 
-def _bound(change: Change) -> str | None:
-    """What a share has bound changes by what its holds do. A hold grows by what was sent for its purpose and by nothing
-    else, and what was sent for a purpose is nowhere but in its hold."""
-    arrived: dict[str, int] = {}
-    for key, _, claim in change.rows(CLAIMS):
-        sent = change.cause(TRANSITS, key)
-        if sent is not None and sent[1].purpose and claim.amount:
-            hold = hold_key(claim.balance, sent[1].purpose, change.source)
-            arrived[hold] = arrived.get(hold, 0) + claim.amount
-    bound: dict[str, int] = {}
-    for key, before, after in change.rows(HOLDS):
-        came = arrived.pop(key, 0)
-        was = 0 if before is None else before.amount
-        difference = -was if after is None else after.amount - was
-        # One that ends is used or given back, whole; one that stands has grown by what came.
-        if came if after is None else difference != came or not came:
-            return f"hold {key} is of something else than was sent for it"
-        balance, _, _ = key.rsplit("/", 2)
-        share = share_key(balance, change.source)
-        bound[share] = bound.get(share, 0) - difference
-    if arrived:
-        return f"{next(iter(arrived))} was sent for a purpose and is not bound to it"
-    for key, before, after in change.rows(SHARES):
-        bound[key] = bound.get(key, 0) + after.bound - (0 if before is None else before.bound)
-    for key, amount in bound.items():
-        if amount:
-            return f"share {key} has bound {amount} more than its holds"
+def _account(key: str, account: Account) -> str | None:
+    if key.count("/") != 1 or len(key) > ACCOUNT_CHARS_MAX:
+        return "has no key of an account, or too long a one"
+    if account.status not in STATUSES or account.kind not in KINDS:
+        return "is in no status, or of no kind"
+    if len(account.subject) > SUBJECT_CHARS_MAX or max(len(account.zone), len(account.handle)) > TEXT_CHARS_MAX:
+        return "has too long a subject, zone or handle"
     return None
 
 
 INVARIANTS = (
     Invariant("wallet_explained", range(1, 2), _explained, (SHARES, TRANSFERS, SUPPLY, *_MOVING), Exchange),
     Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,), Holding),
-    Invariant("wallet_sent", range(1, 2), _sent, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
-    Invariant("wallet_bound", range(1, 2), _bound, (HOLDS, CLAIMS)),
+    Invariant("wallet_asked", range(1, 2), asked_for, (REQUESTS,)),
+    Invariant("wallet_sent", range(1, 2), sent_or_claimed, (TRANSITS, CLAIMS, RETURNS, RECEIPTS)),
+    Invariant("wallet_bound", range(1, 2), bound_to_purpose, (HOLDS, CLAIMS)),
+    Invariant("wallet_opened", range(1, 2), _opened, (ACCOUNTS,)),
     Invariant("wallet_scaled", range(1, 2), _scaled, (ASSETS, LIMITS, USAGE, ROAMING)),
 )

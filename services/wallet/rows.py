@@ -5,7 +5,7 @@ An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<
 only at its node (escrow for bounded counters: O'Neil, TODS 1986; Balegas et al., SRDS 2015).
 """
 
-from jilnode.kernel.names import SourceId
+from jilnode.kernel.names import KEY_BYTES_MAX, PART_CHARS_MAX, SourceId
 from jilnode.module import (
     CreatedBy,
     DeadlineIndex,
@@ -21,6 +21,7 @@ from services.wallet.kinds import Counted
 
 __all__ = (
     "ACCOUNTS",
+    "ACCOUNT_CHARS_MAX",
     "ASSETS",
     "BATCHES",
     "CLAIMS",
@@ -31,6 +32,7 @@ __all__ = (
     "LIMITS",
     "MEMOS",
     "PENDING",
+    "PURPOSE_CHARS_MAX",
     "RECEIPTS",
     "REQUESTS",
     "RETURNS",
@@ -46,6 +48,11 @@ __all__ = (
     "home_of",
     "share_key",
 )
+
+
+PURPOSE_CHARS_MAX = 24
+ACCOUNT_CHARS_MAX = KEY_BYTES_MAX - (1 + PART_CHARS_MAX) - (1 + PURPOSE_CHARS_MAX) - (1 + PART_CHARS_MAX)
+"""So that all that is made of an account's key is one: a hold's is longest, ``<account>/<asset>/<purpose>/<node>``."""
 
 
 class Asset(Owned, frozen=True):

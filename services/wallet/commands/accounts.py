@@ -21,7 +21,10 @@ from services.wallet.rows import (
 
 __all__ = (
     "FEES_NAME",
+    "KINDS",
     "MODULE_KIND",
+    "STATUSES",
+    "SUBJECT_CHARS_MAX",
     "account_of",
     "asset_of",
     "check_owner",
@@ -38,6 +41,9 @@ FEES_NAME = "fees"
 MODULE_KIND = "module"
 """The kind of an account that another module keeps money on: only that module's commands debit and credit it. Its name
 is ``<module>.<name>``, and so is the code of an asset that a module issues."""
+KINDS = ("user", "system", MODULE_KIND)
+STATUSES = ("active", "frozen", "closed")
+SUBJECT_CHARS_MAX = 128
 
 
 def asset_of(state: State | View, asset: str, field: str = "/asset") -> Asset:
@@ -96,8 +102,10 @@ def create_account(state: State, context: Context, command: CreateAccount) -> No
         raise Rejected("bad_kind", "an account is of kind user or system", field="/kind", status=400)
     if command.kind == "system" and OPERATOR not in context.scopes:
         raise Rejected("not_your_account", "only an operator opens system accounts", status=403, field="/kind")
-    if len(subject) > 128:
-        raise Rejected("bad_subject", "a subject is at most 128 characters", field="/subject", status=400)
+    if len(subject) > SUBJECT_CHARS_MAX:
+        raise Rejected(
+            "bad_subject", f"a subject is at most {SUBJECT_CHARS_MAX} characters", field="/subject", status=400
+        )
     key = context.new_key()
     handle = ""
     if command.handle:
@@ -139,7 +147,7 @@ def zone_here(state: State, context: Context) -> str:
 def set_status(state: State, context: Context, command: SetStatus) -> None:
     """An operator's word, at the account's home. Other nodes follow when they have applied it."""
     key, row = account_of(state, command.account, "/account")
-    if command.status not in ("active", "frozen", "closed"):
+    if command.status not in STATUSES:
         raise Rejected("bad_status", "a status is active, frozen or closed", field="/status", status=400)
     if row.status == "closed":
         raise Rejected("account_closed", "a closed account stays closed", status=409, field="/account")

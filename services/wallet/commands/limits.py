@@ -12,8 +12,10 @@ from services.wallet.intents import SetLimit
 from services.wallet.kinds import Counted
 from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, home_of, share_key
 
-__all__ = ("DAY_US", "check_limits", "counter_of", "give_back", "set_limit", "take_allowance", "uncount")
+__all__ = ("COUNT_MAX", "DAY_US", "check_limits", "counter_of", "give_back", "set_limit", "take_allowance", "uncount")
 
+COUNT_MAX = 1_000_000_000
+"""Debits of one window, so that what is sent of them can be added up in 64 bits."""
 DAY_US = 86_400_000_000
 WINDOW_S_MAX = 31 * 86_400
 
@@ -21,8 +23,10 @@ WINDOW_S_MAX = 31 * 86_400
 def set_limit(state: State, context: Context, command: SetLimit) -> None:
     key, _ = account_of(state, command.account, "/account")
     scale = asset_of(state, command.asset).scale
-    if command.count < 0 or not 1 <= command.count_window_s <= WINDOW_S_MAX:
-        raise Rejected("bad_limit", "a count is 0 or more, in a window of 1 s to 31 days", field="/count", status=400)
+    if not 0 <= command.count <= COUNT_MAX or not 1 <= command.count_window_s <= WINDOW_S_MAX:
+        raise Rejected(
+            "bad_limit", f"a count is 0 to {COUNT_MAX}, in a window of 1 s to 31 days", field="/count", status=400
+        )
     state[LIMITS].put(
         f"{key}/{command.asset}",
         Limit(

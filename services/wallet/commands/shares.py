@@ -7,6 +7,7 @@ from jilnode.module import Rejected
 from services.wallet.intents import RequestShare
 from services.wallet.rows import (
     CLAIMS,
+    PURPOSE_CHARS_MAX,
     RECEIPTS,
     RETURNS,
     SHARES,
@@ -38,7 +39,6 @@ HOME_HEARD_MAX_S = 600
 SHARE_WAIT_S = 2.0
 DRIFT_AFTER_US = 60_000_000
 REFUSAL_STANDS_US = 5_000_000
-PURPOSE_HEX_DIGITS = 24
 
 Purpose = tuple[str, str, int]
 """What a debit is for: (kind, the account that is paid, amount). With who asks, it names the command that waits: who
@@ -49,7 +49,7 @@ def purpose_name(context: Context, purpose: Purpose) -> str:
     """The purpose as a part of keys: as short as they need, and it tells nobody who pays whom."""
     kind, credit, amount = purpose
     text = f"{context.actor}\x00{kind}\x00{credit}\x00{amount}"
-    return sha256(text.encode()).hexdigest()[:PURPOSE_HEX_DIGITS]
+    return sha256(text.encode()).hexdigest()[:PURPOSE_CHARS_MAX]
 
 
 def check_debit(context: Context, account: str, row: Account) -> None:

@@ -1,5 +1,6 @@
 """Supplies: what was issued of an asset and burned, at its issuer's node only."""
 
+from jilnode.kernel.names import PART_CHARS_MAX
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
@@ -7,12 +8,10 @@ from services.wallet.rows import ASSETS, SUPPLY, Asset, Supply
 
 __all__ = ("add_asset", "change_supply", "check_issuer")
 
-KEY_PART_MAX = 64
-
 
 def add_asset(state: State, context: Context, code: str, scale: int, kind: str) -> str:
     """A new asset of this node; its name ``CODE@issuer``."""
-    if len(code) + 1 + len(context.source) > KEY_PART_MAX:
+    if len(code) + 1 + len(context.source) > PART_CHARS_MAX:
         raise Rejected("bad_asset_code", "the code and this node's id are too long together", field="/code", status=400)
     key = f"{context.source}/{code}"
     if state[ASSETS].get(key) is not None:
