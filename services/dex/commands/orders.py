@@ -17,11 +17,10 @@ from services.dex.queues import name_of
 from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
 from services.wallet.amounts import BASIS_POINTS
-from services.wallet.commands.accounts import account_of, check_owner
+from services.wallet.commands.accounts import account_of, check_owner, known_account
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
 from services.wallet.kinds import Reserved
-from services.wallet.rows import ACCOUNTS
 
 __all__ = (
     "amend",
@@ -130,12 +129,10 @@ def order_of(state: State, context: Context, reference: str) -> tuple[str, Order
     order = state[ORDERS].get(key) if valid_key(key) else None
     if order is None:
         raise Rejected("unknown_order", "no such open order is known here", status=404, field="/id")
-    account = state[ACCOUNTS].get(order.account)
-    assert account is not None
-    check_owner(context, account, "/id")
     owner = state[ORDERS].owner(key)
     if owner != context.source:
         raise Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
+    check_owner(context, known_account(state, order.account, "/id"), "/id")
     return key, order
 
 

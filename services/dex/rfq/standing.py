@@ -7,6 +7,7 @@ from services.dex.pairs import check_pair
 from services.dex.rfq.rows import QUOTES, REQUESTS, Quote, Request
 from services.dex.rfq.terms import legs
 from services.dex.rows import SELL
+from services.wallet.commands.accounts import known_account
 from services.wallet.ledger import may_pay
 from services.wallet.rows import ACCOUNTS, home_of
 
@@ -18,7 +19,7 @@ OFFERS_MAX = 100
 
 def check_acceptable(rows: State | View, context: Context, quote: Quote, request: Request) -> None:
     """Whether the quote may settle now, but for what its taker has. Raises ``Rejected``: ``request_expired``,
-    ``quote_expired``, ``market_halted``, ``self_trade``, ``quote_void``."""
+    ``quote_expired``, ``market_halted``, ``self_trade``, ``quote_void``, ``unknown_account``."""
     if context.time_us >= request.accept_until_us:
         raise Rejected("request_expired", "the time to accept is over", status=409, field="/id")
     if context.time_us >= quote.valid_until_us:
@@ -29,12 +30,10 @@ def check_acceptable(rows: State | View, context: Context, quote: Quote, request
 
 
 def check_owners(rows: State | View, context: Context, taker: str, maker: str) -> None:
-    """Raises ``Rejected``: ``self_trade``, when one beneficial owner has both accounts."""
-    groups = []
-    for account in (taker, maker):
-        row = rows[ACCOUNTS].get(account)
-        assert row is not None
-        groups.append(group_of(rows, context, account, row.subject))
+    """Raises ``Rejected``: ``self_trade``, when one beneficial owner has both accounts; ``unknown_account``."""
+    groups = [
+        group_of(rows, context, account, known_account(rows, account, "/id").subject) for account in (taker, maker)
+    ]
     if taker == maker or groups[0] == groups[1]:
         raise Rejected("self_trade", "taker and maker are one owner's", field="/account")
 

@@ -30,6 +30,7 @@ __all__ = (
     "check_owner",
     "create_account",
     "create_asset",
+    "known_account",
     "open_module_account",
     "open_system_account",
     "set_status",
@@ -60,10 +61,16 @@ def account_of(state: State, reference: str, field: str) -> tuple[str, Account]:
     if handle_key:
         handle = state[HANDLES].get(handle_key)
         key = "" if handle is None else handle.account
+    return key, known_account(state, key, field)
+
+
+def known_account(state: State | View, key: str, field: str) -> Account:
+    """The row of an account that some other row names, of which this node may not have heard yet. Raises ``Rejected``:
+    ``unknown_account``."""
     row = state[ACCOUNTS].get(key) if key else None
     if row is None:
         raise Rejected("unknown_account", "no such account is known here", field=field)
-    return key, row
+    return row
 
 
 @lru_cache(maxsize=16_384)

@@ -4,7 +4,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import parse_amount
-from services.wallet.commands.accounts import account_of, asset_of, check_owner
+from services.wallet.commands.accounts import account_of, asset_of, check_owner, known_account
 from services.wallet.commands.fees import charge, fee_for
 from services.wallet.commands.holds import spendable
 from services.wallet.commands.limits import check_limits, uncount
@@ -117,12 +117,10 @@ def _open(state: State, context: Context, reference: str) -> tuple[str, Pending]
     pending = state[PENDING].get(key) if valid_key(key) else None
     if pending is None:
         raise Rejected("unknown_pending", "no such pending transfer is known here", status=404, field="/id")
-    account = state[ACCOUNTS].get(pending.debit)
-    assert account is not None
-    check_owner(context, account, "/id")
     owner = state[PENDING].owner(key)
     if owner != context.source:
         raise Rejected("misdirected", f"node {owner} owns this row", status=421, extra={"owner": owner})
+    check_owner(context, known_account(state, pending.debit, "/id"), "/id")
     if pending.status != "open":
         raise Rejected("pending_resolved", f"it is {pending.status} already", status=409, field="/id")
     if pending.until_us <= context.time_us:

@@ -8,6 +8,7 @@ from jilnode.kernel.errors import Rejected
 from services.dex.commands import orders
 from services.dex.intents import (
     AmendOrder,
+    CancelOrder,
     CreateMarket,
     MassQuote,
     PlaceOrder,
@@ -269,6 +270,24 @@ async def test_a_price_that_protects_stays_within_64_bits():
         stop = await one.order("b", b, "buy", "0.1", kind="stop", stop="9200000000")
         assert stop.price == "9223372036.854000000"
         check_exchange(one.home)
+
+
+async def test_an_order_of_an_account_that_was_not_heard_of_is_somebody_elses():
+    async with exchange(3) as three:
+        market, home, third = three.nodes
+        await home.follow(market)
+        three.clock.advance(31)
+        await turn(home)
+        account = (await home.run(CreateAccount(), actor="a")).reply.id
+        await market.follow(home)
+        await three.operate(Issue(QUOTE, account, "1000"))
+        order = await three.order("a", account, "buy", "1", "100")
+        await third.follow(market)
+        for command in (CancelOrder(order.id), AmendOrder(order.id, "0.5")):
+            with pytest.raises(Rejected) as refusal:
+                await third.run(command, actor="a")
+            assert (refusal.value.code, refusal.value.extra) == ("misdirected", {"owner": market.source})
+        assert third.engine.alarms == []
 
 
 async def test_a_fee_that_is_set_holds_for_orders_that_come_from_then_on():

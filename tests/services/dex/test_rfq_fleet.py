@@ -11,6 +11,7 @@ from services.dex.rfq.intents import AcceptQuote, CancelRequest, SubmitQuote, Wi
 from services.dex.rfq.rows import QUOTES, TABLES
 from services.wallet.intents import CreateAccount, Issue, SetRoaming
 from services.wallet.module import MODULE as WALLET
+from services.wallet.rows import ACCOUNTS
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, QUOTE
 from tests.services.dex.rfq_kit import check_desk, desk
@@ -33,6 +34,43 @@ async def test_makers_elsewhere_are_told_where_the_request_lives():
                 await away.run(command, actor=subject)
             assert (refusal.value.code, refusal.value.status) == ("misdirected", 421)
             assert refusal.value.extra["owner"] == "sg-mas-01"
+
+
+async def test_a_node_that_has_not_heard_of_an_account_still_knows_where_its_request_lives():
+    """Whether it has a quote is not for a node to say that can't tell whose it is."""
+    async with desk(3) as one:
+        _, away, third = one.exchange.nodes
+        account = (await away.run(CreateAccount(), actor="x")).reply.id
+        one.clock.advance(31)
+        await turn(away)
+        await one.home.follow(away)
+        await one.exchange.operate(Issue(QUOTE, account, "5000"))
+        own = (await one.home.run(one.opening(account=account), actor="x")).reply
+        quote = (await one.home.run(SubmitQuote((await one.ask("sell", "1")).id, account, "90"), actor="x")).reply
+        to_own = await one.offer(own, "100")
+        await third.follow(one.home)
+        for command, code in (
+            (CancelRequest(own.id), "misdirected"),
+            (WithdrawQuote(quote.id), "unknown_quote"),
+            (AcceptQuote(to_own.id), "unknown_quote"),
+        ):
+            with pytest.raises(Rejected) as refusal:
+                await third.run(command, actor="x")
+            assert refusal.value.code == code
+
+
+async def test_a_quote_of_whose_maker_nothing_is_known_is_refused_and_stands():
+    """A node that lost its database has its own journal back before it has heard of its clients from elsewhere."""
+    async with desk() as one:
+        request = await one.ask()
+        quote = await one.offer(request, "100")
+        for _ in range(2):
+            one.home.engine.caches[ACCOUNTS].forget_old_generation()
+        del one.home.disk.tables[ACCOUNTS.name].rows[one.maker.replace("~", "/")]
+        with pytest.raises(Rejected) as refusal:
+            await one.accept(quote)
+        assert refusal.value.code == "unknown_account"
+        assert quote.id.replace("~", "/") in rows(one.home, QUOTES)
 
 
 async def test_a_replica_shows_what_the_home_does_and_no_clock_opens_a_sealed_quote():

@@ -3,7 +3,7 @@
 import pytest
 
 from jilnode.kernel.errors import Rejected
-from services.wallet.intents import PostPending, ReserveTransfer, SetFee, SetStatus, VoidPending
+from services.wallet.intents import Issue, PostPending, ReserveTransfer, SetFee, SetStatus, VoidPending
 from services.wallet.rows import PENDING
 from tests.services.wallet.kit import CHF, bank, check_conservation, rows, turn
 
@@ -107,6 +107,21 @@ async def test_only_the_node_that_reserved_it_resolves_it():
         await two.settle()
         with pytest.raises(Rejected) as refusal:
             await two.nodes[1].run(VoidPending(key), actor="a")
+        assert (refusal.value.status, refusal.value.extra) == (421, {"owner": "ch-zug-01"})
+
+
+async def test_a_node_that_has_not_heard_of_the_account_still_knows_who_reserved_it():
+    async with bank(3) as three:
+        home, away, third = three.nodes
+        a, b = await three.account("a", node=away), await three.account("b")
+        three.clock.advance(31)
+        await turn(away)
+        await home.follow(away)
+        await three.operate(Issue(CHF, a, "100.00"))
+        key = (await home.run(ReserveTransfer(a, b, CHF, "10.00"), actor="a")).reply.id
+        await third.follow(home)
+        with pytest.raises(Rejected) as refusal:
+            await third.run(VoidPending(key), actor="a")
         assert (refusal.value.status, refusal.value.extra) == (421, {"owner": "ch-zug-01"})
 
 

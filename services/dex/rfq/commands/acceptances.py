@@ -10,11 +10,11 @@ from services.dex.rfq.rows import REQUESTS, SETTLED, SETTLEMENTS, Quote, Request
 from services.dex.rfq.standing import check_acceptable
 from services.dex.rfq.terms import format_price, legs, turnover
 from services.wallet.amounts import format_amount
-from services.wallet.commands.accounts import check_owner
+from services.wallet.commands.accounts import check_owner, known_account
 from services.wallet.commands.shares import check_debit
 from services.wallet.ledger import Ledger
 from services.wallet.replies import outside
-from services.wallet.rows import ACCOUNTS, Account
+from services.wallet.rows import Account
 
 __all__ = ("accept_quote", "acceptance", "review_acceptance", "settle")
 
@@ -68,9 +68,7 @@ def review_acceptance(state: State, context: Context, command: AcceptQuote) -> A
 
 def acceptance(state: State, quote: Quote) -> Action:
     """What the zones of both parties judge, with all that will move."""
-    taker, maker = state[ACCOUNTS].get(quote.taker), state[ACCOUNTS].get(quote.account)
-    assert taker is not None
-    assert maker is not None
+    taker, maker = known_account(state, quote.taker, "/id"), known_account(state, quote.account, "/id")
     terms = quote.terms
     moved = turnover(terms, quote.price)
     assert moved is not None
@@ -96,9 +94,8 @@ def _offered(state: State, context: Context, command: AcceptQuote) -> tuple[str,
     """(key, quote, the taker's account). A quote is not there but for the taker who is shown it. Raises ``Rejected``:
     ``unknown_quote``, ``misdirected``."""
     key, quote = known_quote(state, command.id)
-    taker = state[ACCOUNTS].get(quote.taker)
-    assert taker is not None
     try:
+        taker = known_account(state, quote.taker, "/id")
         check_owner(context, taker, "/id")
     except Rejected:
         raise unknown_quote() from None

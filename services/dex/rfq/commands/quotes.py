@@ -15,11 +15,11 @@ from services.dex.rfq.standing import check_owners
 from services.dex.rfq.terms import legs, parse_price
 from services.dex.rows import BUY
 from services.wallet.amounts import format_amount
-from services.wallet.commands.accounts import account_of, check_owner
+from services.wallet.commands.accounts import account_of, check_owner, known_account
 from services.wallet.commands.shares import check_debit
 from services.wallet.kinds import Reserved
 from services.wallet.ledger import Ledger
-from services.wallet.rows import ACCOUNTS, Account
+from services.wallet.rows import Account
 
 __all__ = (
     "expire_quote",
@@ -69,10 +69,8 @@ def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
 
 def withdraw_quote(state: State, context: Context, command: WithdrawQuote) -> None:
     key, quote = known_quote(state, command.id)
-    account = state[ACCOUNTS].get(quote.account)
-    assert account is not None
     try:
-        check_owner(context, account, "/id")
+        check_owner(context, known_account(state, quote.account, "/id"), "/id")
     except Rejected:
         # Whether there is a sealed quote is nobody else's business.
         raise unknown_quote() from None
@@ -90,8 +88,7 @@ def expire_quote(state: State, context: Context, command: ExpireQuote) -> None:
 def review_quote(state: State, context: Context, command: SubmitQuote) -> Action:
     """Before the money is set aside: the maker's zone and the taker's."""
     _, request, _, row = _asked(state, context, command)
-    taker = state[ACCOUNTS].get(request.account)
-    assert taker is not None
+    taker = known_account(state, request.account, "/id")
     terms = request.terms
     return Action(
         "dex.rfq.quote",

@@ -14,11 +14,17 @@ from services.dex.rfq.rows import CANCELLED, EXPIRED, FEES, QUOTED, QUOTES, REQU
 from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY, SELL
 from services.wallet.amounts import parse_amount
-from services.wallet.commands.accounts import FEES_NAME, account_of, asset_of, check_owner, open_system_account
+from services.wallet.commands.accounts import (
+    FEES_NAME,
+    account_of,
+    asset_of,
+    check_owner,
+    known_account,
+    open_system_account,
+)
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import check_debit
 from services.wallet.ledger import Ledger
-from services.wallet.rows import ACCOUNTS
 
 __all__ = (
     "cancel_request",
@@ -68,10 +74,8 @@ def open_request(state: State, context: Context, command: OpenRequest) -> None:
 
 def cancel_request(state: State, context: Context, command: CancelRequest) -> None:
     key, request = known_request(state, command.id)
-    account = state[ACCOUNTS].get(request.account)
-    assert account is not None
-    check_owner(context, account, "/id")
     check_here(state, context, key)
+    check_owner(context, known_account(state, request.account, "/id"), "/id")
     ledger = Ledger(state, context)
     end_request(state, context, ledger, key, request, CANCELLED, "request_cancelled")
     ledger.write()
