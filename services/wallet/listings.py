@@ -8,6 +8,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
+from services.wallet.commands.accounts import named
 from services.wallet.kinds import TRADE, Exchange, Side, sides
 from services.wallet.queries import IdParams, check_reader, outside_key
 from services.wallet.replies import account_view, exchange_view, outside, pending_view, transfer_view
@@ -98,10 +99,9 @@ async def transfer(reader: Any, context: QueryContext, params: IdParams) -> Tran
 
 async def own_account(reader: Any, context: QueryContext, reference: str) -> str:
     """The key of an account that the caller may read. Raises ``Rejected``: ``unknown_account``."""
-    name, at, node = reference.partition("@")
-    key = outside_key(f"{node}/{name}" if at else reference, "/account")
-    if at:
-        handle = (await reader.get(HANDLES, [key])).get(key)
+    key, handle_key = named(reference)
+    if handle_key:
+        handle = (await reader.get(HANDLES, [handle_key])).get(handle_key)
         key = "" if handle is None else handle.row.account
     image = (await reader.get(ACCOUNTS, [key])).get(key) if key else None
     check_reader(context, None if image is None else image.row)

@@ -65,12 +65,11 @@ def _parties(command: Any) -> Iterator[Touch]:
     """The rows of a transfer: of accounts that are named by id and at home here, all of them; loaded with one query a
     table for a whole batch."""
     for reference, limited in ((command.debit, True), (command.credit, False)):
-        name, at, node = reference.partition("@")
-        if at:
-            if valid_key(key := f"{node}/{name}"):
-                yield HANDLES, key
+        key, handle_key = accounts.named(reference)
+        if handle_key:
+            yield HANDLES, handle_key
+        if not key:
             continue
-        key = reference.replace("~", "/")
         balance = f"{key}/{command.asset}"
         share = f"{balance}/{home_of(key)}"
         if valid_key(share):

@@ -8,6 +8,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.system import ADDRESSES, TICKS
 from jilnode.module import QueryContext, Rejected
 from services.wallet.amounts import fee_of, format_amount, parse_amount
+from services.wallet.commands.accounts import named
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import under_way
 from services.wallet.replies import account_view, outside, pending_view
@@ -153,11 +154,11 @@ def outside_key(reference: str, field: str) -> str:
 
 
 def resolve(view: Any, reference: str) -> str:
-    """The account's key, or nothing when the handle is unknown."""
-    name, at, node = reference.partition("@")
-    if not at:
-        return outside_key(reference, "/account")
-    handle = view[HANDLES].get(outside_key(f"{node}/{name}", "/account"))
+    """The account's key, or nothing when the handle is unknown or it can be no account."""
+    key, handle_key = named(reference)
+    if not handle_key:
+        return key
+    handle = view[HANDLES].get(handle_key)
     return "" if handle is None else str(handle.account)
 
 

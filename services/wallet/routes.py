@@ -7,6 +7,7 @@ import msgspec
 from jilnode.limits import BATCH_CHUNK_ITEMS, BATCH_ITEMS_MAX
 from jilnode.module import Query, Rejected, Write
 from services.wallet import examples, listings, queries
+from services.wallet.commands.accounts import named
 from services.wallet.intents import (
     Burn,
     CreateAccount,
@@ -251,7 +252,7 @@ QUERIES = (
         "wallet:read",
         "One account",
         queries.account,
-        etag=lambda params: (ACCOUNTS, params.account.replace("~", "/")),
+        etag=lambda params: (ACCOUNTS, named(params.account)[0]),
         example=queries.AccountParams(examples.ACCOUNT.id),
         reply_example=examples.ACCOUNT,
     ),

@@ -31,6 +31,7 @@ __all__ = (
     "create_account",
     "create_asset",
     "known_account",
+    "named",
     "open_module_account",
     "open_system_account",
     "set_status",
@@ -57,7 +58,7 @@ def asset_of(state: State | View, asset: str, field: str = "/asset") -> Asset:
 
 def account_of(state: State, reference: str, field: str) -> tuple[str, Account]:
     """(key, row) of an account id (``ch-zug-01~0-…`` or with a slash) or a handle (``kestrel@ch-zug-01``)."""
-    key, handle_key = _named(reference) if len(reference) <= KEY_BYTES_MAX else ("", "")
+    key, handle_key = named(reference)
     if handle_key:
         handle = state[HANDLES].get(handle_key)
         key = "" if handle is None else handle.account
@@ -73,9 +74,14 @@ def known_account(state: State | View, key: str, field: str) -> Account:
     return row
 
 
+def named(reference: str) -> tuple[str, str]:
+    """The account's key, or its handle's; neither of what can be no account. A handle's own ``~`` stays one. What is
+    too long is not remembered: callers choose it."""
+    return _named(reference) if len(reference) <= KEY_BYTES_MAX else ("", "")
+
+
 @lru_cache(maxsize=16_384)
 def _named(reference: str) -> tuple[str, str]:
-    """The account's key, or its handle's; neither of what can be no account."""
     name, at, node = reference.partition("@")
     key = f"{node}/{name}" if at else reference.replace("~", "/")
     if not valid_key(key):

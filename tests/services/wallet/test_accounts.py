@@ -1,10 +1,12 @@
 """Accounts, handles, status; who may do what."""
 
+from functools import partial
+
 import pytest
 
 from jilnode.kernel.errors import Rejected
 from jilnode.module import QueryContext
-from services.wallet import queries
+from services.wallet import listings, queries
 from services.wallet.commands.accounts import _named
 from services.wallet.intents import (
     CreateAccount,
@@ -50,6 +52,20 @@ async def test_an_account_says_whose_it_is_and_where_it_lives():
         assert (answer.reply.subject, answer.reply.home) == ("a", "ch-zug-01")
         assert (answer.reply.handle, answer.reply.status) == ("kestrel@ch-zug-01", "active")
         assert "/" not in answer.reply.id
+
+
+async def test_a_handle_with_a_tilde_is_read_as_it_is_paid():
+    async with bank() as one:
+        a, b = await one.account("a", "10.00", handle="a~b"), await one.account("b")
+        await one.pay("a~b@ch-zug-01", b, "4.00")
+        context = QueryContext("a", frozenset(), one.home.source, one.home.engine.now_us())
+        params = queries.AccountParams("a~b@ch-zug-01")
+        for read in (queries.account, queries.balances, queries.freeze_state):
+            await one.home.writer.query(partial(read, context=context, params=params))
+        account = await one.home.writer.query(lambda view: queries.account(view, context, params))
+        assert (account.id, account.handle) == (a, "a~b@ch-zug-01")
+        history = await listings.history(one.home.store, context, listings.HistoryParams("a~b@ch-zug-01"))
+        assert [item.amount for item in history.items] == ["4.00", "10.00"]
 
 
 async def test_frozen_is_undone_and_closed_is_not():
