@@ -28,6 +28,9 @@ def _routed(change: Change) -> str | None:
 
 
 def _route(change: Change, route: Route) -> str | None:
+    problem = _offered(route)
+    if problem is not None:
+        return problem
     rule, chosen = choose(route.lanes)
     if chosen is None or (rule, chosen.lane) != (route.rule, route.lane):
         return "is not what the rules choose"
@@ -35,8 +38,8 @@ def _route(change: Change, route: Route) -> str | None:
         return "is taken after its deadline"
     if not 0 <= min(route.scale_in, route.scale_out) <= max(route.scale_in, route.scale_out) <= SCALE_MAX:
         return "is in no scale"
-    if chosen.output < route.min_out or not 0 < chosen.spent <= route.amount_in:
-        return "gives less or takes more than was asked for"
+    if chosen.output < route.min_out:
+        return "gives less than was asked for"
     spent, output = 0, 0
     for _, _, exchange in change.rows_of(Exchange):
         for payer, payee, asset, amount, fee in sides(exchange):
@@ -55,6 +58,20 @@ def _route(change: Change, route: Route) -> str | None:
     settled = [(row.quote, row.taker) for _, _, row in change.rows(SETTLEMENTS)]
     if settled != ([(chosen.accepted, route.account)] if chosen.accepted else []):
         return "accepts something else than its lane offered"
+    return None
+
+
+def _offered(route: Route) -> str | None:
+    """Whoever is shown the route reads a price of every lane that could be used, not only of the one that was."""
+    if len({quote.lane for quote in route.lanes}) != len(route.lanes):
+        return "has two lanes of one name"
+    for quote in route.lanes:
+        if quote.code:
+            continue
+        if not 0 < quote.spent <= route.amount_in or quote.output <= 0:
+            return "has a lane that takes more than there is, or nothing, or gives nothing"
+        if not (0 <= quote.fee <= quote.spent and 0 <= quote.pool_in <= quote.spent):
+            return "has a lane of which the parts are no parts"
     return None
 
 

@@ -394,6 +394,7 @@ async def test_beside_a_pool_of_its_own_the_rogue_pays_to_no_other_either():
 OFFER = LaneQuote("pool", "", 10_000, 987_158, 30, pool_in=10_000)
 LANES = (LaneQuote("book", "too_thin"), OFFER, LaneQuote("split", "one_lane_is_best"))
 BETTER = LaneQuote("book", "", 10_000, 987_159)
+LESS = LaneQuote("split", "", 10_000, 1, 10_000, 100, 9_000, 10_000)
 
 
 def route(made: Scene, **changes: Any) -> list[Any]:
@@ -421,6 +422,19 @@ ROUTE_CHANGES = {
     "with a part at the book that was not traded": {"lanes": (msgspec.structs.replace(OFFER, quantity=100),)},
     "by a quote that was not accepted": {"lanes": (msgspec.structs.replace(OFFER, accepted=f"{ROGUE}/q"),)},
     "without the part that was swapped": {"lanes": (msgspec.structs.replace(OFFER, pool_in=0),)},
+    "by one of two lanes of one name": {"lanes": (LaneQuote("pool", "pool_empty"), OFFER)},
+    **{
+        f"beside a lane that {what}": {"rule": "2_highest_output", "lanes": (LaneQuote("book", "", *numbers), OFFER)}
+        for what, numbers in {
+            "takes nothing": (0, 1),
+            "takes more than there is": (10_001, 1),
+            "gives nothing": (1, 0),
+            "has a fee below nothing": (1, 1, -1),
+            "has a fee above what it takes": (1, 1, 2),
+            "gives the pool less than nothing": (1, 1, 0, 0, 0, -1),
+            "gives the pool more than it takes": (1, 1, 0, 0, 0, 2),
+        }.items()
+    },
 }
 
 
@@ -436,9 +450,10 @@ async def test_a_route_is_taken_once_in_an_event():
         await refused(made, [*rows_, (ROUTES, f"{ROGUE}/again", rows_[-1][2])], ROUTED)
 
 
-async def test_a_route_as_it_should_be_is_accepted():
+@pytest.mark.parametrize(("beside", "rule"), [((), "1_only_lane"), ((LESS,), "2_highest_output")])
+async def test_a_route_as_it_should_be_is_accepted(beside, rule):
     async with scene() as made:
-        await made.rogue.run(Forge(tuple(route(made))))
+        await made.rogue.run(Forge(tuple(route(made, lanes=(*beside, OFFER), rule=rule))))
         await made.honest.follow(made.rogue)
         assert everything(made.honest) == everything(made.rogue)
 
