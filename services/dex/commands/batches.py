@@ -10,6 +10,8 @@ from services.dex.commands.orders import facts_of, place_at, review_order
 from services.dex.intents import MassQuote, PlaceOrder, PlaceOrders
 from services.dex.rows import BATCHES, ORDERS, Batch, Order
 from services.wallet.commands.accounts import account_of, check_owner
+from services.wallet.commands.roaming import request_share
+from services.wallet.intents import RequestShare
 
 __all__ = ("ORDERS_MAX", "QUOTES_MAX", "mass_quote", "place_batch", "review_batch", "review_quotes")
 
@@ -70,6 +72,7 @@ def review_quotes(state: State, context: Context, command: MassQuote) -> Action 
 
 
 def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdrawn: int) -> None:
+    """An order that lacks money which lies elsewhere is refused as others are, and the money is asked for."""
     state, context = floor.state, floor.context
     batch = context.new_key()
     keys = [context.new_key() for _ in orders]
@@ -84,6 +87,8 @@ def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdra
                 place_at(desk, key, order, quoting=field == "/quotes")
         except Rejected as rejected:
             refused.append((index, rejected.code, rejected.detail, f"{field}/{index}{rejected.field or ''}"))
+            if isinstance(rejected.follow_up, RequestShare):
+                request_share(state, context, rejected.follow_up)
     state[BATCHES].insert(batch, Batch(len(orders), withdrawn, tuple(refused)))
     floor.finish()
 

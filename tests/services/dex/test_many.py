@@ -11,11 +11,11 @@ from jilnode.limits import EVENT_BYTES_MAX
 from services.dex.intents import CancelAll, CreateMarket, MassQuote, PlaceOrder, PlaceOrders, QuoteEntry, ReplaceOrder
 from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CLOSED, ORDERS, SWEEPS, TRADES
-from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetLimit, SetStatus
+from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetLimit, SetRoaming, SetStatus
 from services.wallet.module import MODULE as WALLET
-from services.wallet.rows import USAGE
+from services.wallet.rows import REQUESTS, USAGE
 from tests.kit.node import TestNode, running
-from tests.services.dex.kit import BASE, MARKET, Exchange, book, check_exchange, exchange
+from tests.services.dex.kit import BASE, MARKET, QUOTE, Exchange, book, check_exchange, exchange
 from tests.services.dex.test_recovery import restarted
 from tests.services.wallet.kit import rows, submission, turn
 
@@ -260,6 +260,38 @@ async def test_what_takes_the_place_of_an_order_counts_against_limits_in_its_ste
         (usage,) = [row for row in rows(one.home, USAGE).values() if row.daily or row.count] or [None]
         assert usage is None
         check_exchange(one.home)
+
+
+@pytest.mark.parametrize("kind", ["batch", "quotes"])
+async def test_what_a_batch_lacks_here_is_asked_for(kind):
+    """An order that lacks money which lies elsewhere is refused; tried again, it finds what was sent for it."""
+    async with exchange(2) as one:
+        _, away = one.nodes
+        await one.settle()
+        account = (await away.run(CreateAccount(), actor="a")).reply.id
+        await one.settle()
+        await one.operate(Issue(QUOTE, account, "300"))
+        one.clock.advance(61)
+        await one.settle()
+        await away.run(SetRoaming(account, QUOTE, "300", nodes=(one.home.source,)), actor="a")
+        one.clock.advance(31)
+        await one.settle()
+        prices = ("100", "101", "99999")
+        if kind == "batch":
+            command: Any = PlaceOrders(tuple([PlaceOrder(MARKET, account, "buy", "1", price) for price in prices]))
+        else:
+            command = MassQuote(MARKET, account, tuple([QuoteEntry("buy", price, "1") for price in prices]))
+        first = (await one.home.run(command, actor="a")).reply
+        assert [item.code for item in first.items] == ["share_short", "share_short", "insufficient_funds"]
+        ((_, request),) = rows(one.home, REQUESTS).items()
+        assert (request.balance, request.amount) == (f"{account.replace('~', '/')}/{QUOTE}", 1_000_000)
+        await one.settle()
+        one.clock.advance(3)
+        again = (await one.home.run(command, actor="a")).reply
+        assert [item.code for item in again.items] == ["", "share_short", "insufficient_funds"]
+        await one.settle()
+        check_exchange(one.home)
+        assert not one.home.engine.alarms
 
 
 async def test_what_was_refused_is_not_repeated_in_the_journal():
