@@ -71,10 +71,13 @@ def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
     request = view[REQUESTS].get(key)
     if request is None:
         raise unknown_request()
+    live = [(quote_key, view[QUOTES].get(quote_key)) for quote_key in view[QUOTES].ordered("best", key)]
+    parties = (request.account, *request.invited, *(quote.account for _, quote in live))
+    # All at once, and not one after the other: how many another node's request has is that node's word.
+    view.need((ACCOUNTS, account) for account in parties)
     taker = _subject(view, request.account)
     found = []
-    for quote_key in view[QUOTES].ordered("best", key):
-        quote = view[QUOTES].get(quote_key)
+    for quote_key, quote in live:
         if may_see_quote(context, quote, _subject(view, quote.account), taker):
             found.append(live_quote_view(quote_key, quote, view[ACCOUNTS].get(quote.account)))
     if not found and request.invited:

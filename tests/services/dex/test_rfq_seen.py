@@ -10,7 +10,7 @@ from jilnode.http.visible import Filter, Seer
 from jilnode.kernel.errors import Rejected
 from jilnode.zone import Verdict, ZoneBoard
 from services.dex.module import MODULE as DEX
-from services.dex.rfq.intents import CancelRequest
+from services.dex.rfq.intents import CancelRequest, SubmitQuote
 from services.wallet.module import MODULE as WALLET
 from tests.services.dex.kit import BASE, QUOTE
 from tests.services.dex.rfq_kit import Desk, check_desk, desk
@@ -96,6 +96,23 @@ async def test_best_first_the_taker_hears_of_each_quote_as_it_comes_and_the_invi
         assert await stream(one, "n") == []
         quote = await one.offer(request, "103")
         assert quotes_in(await stream(one, "t")) == [quote.id]
+
+
+async def test_the_quotes_of_a_request_are_listed_however_many_there_are(monkeypatch):
+    """With nobody's account in memory: all of them are loaded at once. How many quotes a request has, no replica
+    checks."""
+    monkeypatch.setattr("jilnode.kernel.writer.COMMAND_RERUNS_MAX", 2)
+    async with desk(cache_bytes=1) as one:
+        invited = [await one.exchange.trader(f"m{number}") for number in range(5)]
+        request = await one.ask(invited=tuple(invited))
+        assert await one.seen(request, "m4") == []
+        with pytest.raises(Rejected, match="unknown_request"):
+            await one.seen(request, "stranger")
+        quoted = []
+        for number, account in enumerate(invited):
+            command = SubmitQuote(request.id, account, str(100 + number))
+            quoted.append((await one.home.run(command, actor=f"m{number}")).reply.id)
+        assert [quote.id for quote in await one.seen(request)] == quoted
 
 
 class Strict:
