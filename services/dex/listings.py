@@ -12,7 +12,8 @@ from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, SELL, TRADES
 from services.dex.states import MINUTE_US
 from services.dex.views import FillView, OrderView
 from services.wallet.amounts import format_amount
-from services.wallet.listings import HistoryParams, cursor_of, own_account
+from services.wallet.listings import HistoryParams, own_account
+from services.wallet.pages import cursor_of, next_of, start_of
 from services.wallet.replies import outside
 
 __all__ = (
@@ -118,22 +119,22 @@ class Candles(msgspec.Struct, frozen=True):
 
 async def closed_orders(reader: Any, context: QueryContext, params: HistoryParams) -> Orders:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([CLOSED], [("account", account)], after=after, limit=params.limit, descending=True)
     scales = await _scales(reader, [image.row.market for _, image in page.items])
     items = [closed_view(key, image.row, scales[image.row.market]) for key, image in page.items]
-    return Orders(items, outside(page.items[-1][0]) if page.more else None)
+    return Orders(items, next_of(page))
 
 
 async def fills(reader: Any, context: QueryContext, params: HistoryParams) -> Fills:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page(
         [TRADES], [("credit", account), ("debit", account)], after=after, limit=params.limit, descending=True
     )
     scales = await _scales(reader, [image.row.market for _, image in page.items])
     items = [own_fill(key, image.row, account, scales[image.row.market]) for key, image in page.items]
-    return Fills(items, outside(page.items[-1][0]) if page.more else None)
+    return Fills(items, next_of(page))
 
 
 def own_fill(key: str, trade: Trade, account: str, scales: tuple[int, int, int]) -> OwnFill:
@@ -152,10 +153,10 @@ async def _scales(reader: Any, markets: list[str]) -> dict[str, tuple[int, int, 
 
 async def trades(reader: Any, context: QueryContext, params: TradesParams) -> Trades:
     key, scales = await _market(reader, params.market)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([TRADES], [("market", key)], after=after, limit=params.limit, descending=True)
     items = [trade_view(trade, image.row, scales) for trade, image in page.items]
-    return Trades(market_name(key), items, outside(page.items[-1][0]) if page.more else None)
+    return Trades(market_name(key), items, next_of(page))
 
 
 def trade_view(key: str, trade: Trade, scales: tuple[int, int, int]) -> TradeView:
@@ -177,7 +178,7 @@ async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> 
         raise Rejected("bad_request", f"minutes is one of {allowed}", status=400, field="/minutes")
     key, scales = await _market(reader, params.market)
     first = max(params.from_us, 0) // MINUTE_US
-    after = cursor_of(params.after, 1) or f"{key}/{first - first % params.minutes - 1:010d}"
+    after = start_of(params.after, 1) or f"{key}/{first - first % params.minutes - 1:010d}"
     rows: list[tuple[int, Candle]] = []
     more = True
     while more and len(rows) < CANDLE_ROWS_MAX:
@@ -193,7 +194,7 @@ async def candles(reader: Any, context: QueryContext, params: CandlesParams) -> 
         last, _ = groups.popitem() if len(groups) > 1 else (next(iter(groups)) + params.minutes, [])
         after = f"{key}/{last - 1:010d}"
     items = [candle_view(minute, group, scales) for minute, group in groups.items()]
-    return Candles(market_name(key), params.minutes, items, outside(after) if more else None)
+    return Candles(market_name(key), params.minutes, items, cursor_of(after) if more else None)
 
 
 def minute_of(key: str) -> int:

@@ -14,7 +14,7 @@ from services.dex.states import state_of
 from services.dex.views import MarketView, OrderView
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import asset_of
-from services.wallet.listings import cursor_of
+from services.wallet.pages import cursor_of, start_of
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 
@@ -75,7 +75,7 @@ class ConsolidatedParams(msgspec.Struct, frozen=True):
 
 
 class OpenOrdersParams(msgspec.Struct, frozen=True):
-    """``market`` empty: in every market. ``after``: the id of the last order of the page before."""
+    """``market`` empty: in every market. ``after``: the cursor of the page before."""
 
     account: str
     market: str = ""
@@ -256,7 +256,7 @@ def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> O
     account = resolve(view, params.account)
     check_reader(context, view[ACCOUNTS].get(account) if account else None)
     wanted = known_market(view, params.market)[0] if params.market else ""
-    return open_page(view, account, cursor_of(params.after, OPEN_ORDERS_PAGE) or "", wanted)
+    return open_page(view, account, start_of(params.after, OPEN_ORDERS_PAGE) or "", wanted)
 
 
 def open_page(view: Any, account: str, after: str = "", wanted: str = "") -> OpenOrders:
@@ -267,7 +267,8 @@ def open_page(view: Any, account: str, after: str = "", wanted: str = "") -> Ope
         if key <= after or wanted not in ("", order.market):
             continue
         if len(found) == OPEN_ORDERS_PAGE:
-            return OpenOrders(found, found[-1].id)
+            return OpenOrders(found, cursor_of(after))
+        after = key
         found.append(order_view(key, order, view[BOOKS].get(order.market).scales))
     return OpenOrders(found, None)
 

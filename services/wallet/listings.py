@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
-from jilnode.kernel.names import valid_key
-from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
+from jilnode.limits import PAGE_ITEMS_DEFAULT
 from jilnode.module import QueryContext, Rejected, Table
 from services.wallet.amounts import format_amount
 from services.wallet.commands.accounts import named
 from services.wallet.kinds import TRADE, Exchange, Side, sides
+from services.wallet.pages import next_of, start_of
 from services.wallet.queries import IdParams, check_reader, outside_key
 from services.wallet.replies import account_view, exchange_view, outside, pending_view, transfer_view
 from services.wallet.rows import ACCOUNTS, HANDLES, MEMOS, PENDING, TRANSFERS, Memo, Transfer
@@ -23,7 +23,6 @@ __all__ = (
     "Pendings",
     "Statement",
     "accounts",
-    "cursor_of",
     "history",
     "own_account",
     "pendings",
@@ -110,20 +109,10 @@ async def own_account(reader: Any, context: QueryContext, reference: str) -> str
 
 async def accounts(reader: Any, context: QueryContext, params: PageParams) -> Accounts:
     """The caller's own."""
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([ACCOUNTS], [("subject", context.actor)], after=after, limit=params.limit)
     items = [account_view(key, image.row) for key, image in page.items]
-    return Accounts(items, outside(page.items[-1][0]) if page.more else None)
-
-
-def cursor_of(cursor: str, limit: int) -> str | None:
-    """The key after which a page begins; None for the first. Raises ``Rejected`` for a page that can't be."""
-    if not 1 <= limit <= PAGE_ITEMS_MAX:
-        raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
-    after = cursor.replace("~", "/")
-    if after and not valid_key(after):
-        raise Rejected("bad_request", "after is the cursor of the page before", status=400, field="/after")
-    return after or None
+    return Accounts(items, next_of(page))
 
 
 def _payments(context: QueryContext) -> tuple[Table[Any], ...]:
@@ -135,12 +124,12 @@ async def _page(
     reader: Any, context: QueryContext, params: HistoryParams, tables: tuple[Table[Any], ...]
 ) -> tuple[str, list[tuple[str, Any]], str | None]:
     """(the account's key, (key, row) of what it pays or gets, the next page's cursor); of all tables together."""
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     account = await own_account(reader, context, params.account)
     wanted = [("debit", account), ("credit", account)]
     page = await reader.page(tables, wanted, after=after, limit=params.limit, descending=True)
     items = [(key, image.row) for key, image in page.items]
-    return account, items, outside(items[-1][0]) if page.more else None
+    return account, items, next_of(page)
 
 
 async def _memos(reader: Any, keys: list[str]) -> dict[str, Memo]:

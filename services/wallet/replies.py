@@ -49,6 +49,9 @@ __all__ = (
 
 
 def outside(key: str) -> str:
+    """The id of a row. It leads back to the key, because none that a node makes for such a row has a ``~`` of its own:
+    users choose handles only, and those are shown as they are. Who makes one all the same has a row that is listed and
+    that its id does not find. Where a list goes on is no id, but a cursor (``pages``)."""
     return key.replace("/", "~")
 
 

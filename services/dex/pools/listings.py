@@ -10,8 +10,8 @@ from services.dex.pools.quoting import pool_key
 from services.dex.pools.replies import liquidity_view, swap_view
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
 from services.dex.pools.views import LiquidityView, SwapView
-from services.wallet.listings import HistoryParams, cursor_of, own_account
-from services.wallet.replies import outside
+from services.wallet.listings import HistoryParams, own_account
+from services.wallet.pages import next_of, start_of
 
 __all__ = (
     "LiquidityPage",
@@ -44,25 +44,25 @@ class LiquidityPage(msgspec.Struct, frozen=True):
 async def pool_swaps(reader: Any, context: QueryContext, params: PoolSwapsParams) -> Swaps:
     """Who swapped is nobody else's business."""
     key = pool_key(params.pool)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     if not key or (await reader.get(POOLS, [key])).get(key) is None:
         raise Rejected("unknown_pool", "no such pool is known here", status=404, field="/pool")
     page = await reader.page([SWAPS], [("credit", key)], after=after, limit=params.limit, descending=True)
     items = [swap_view(swap, image.row, named=False) for swap, image in page.items]
-    return Swaps(items, outside(page.items[-1][0]) if page.more else None)
+    return Swaps(items, next_of(page))
 
 
 async def account_swaps(reader: Any, context: QueryContext, params: HistoryParams) -> Swaps:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([SWAPS], [("debit", account)], after=after, limit=params.limit, descending=True)
     items = [swap_view(swap, image.row, named=True) for swap, image in page.items]
-    return Swaps(items, outside(page.items[-1][0]) if page.more else None)
+    return Swaps(items, next_of(page))
 
 
 async def account_liquidity(reader: Any, context: QueryContext, params: HistoryParams) -> LiquidityPage:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([LIQUIDITY], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [liquidity_view(act, image.row) for act, image in page.items]
-    return LiquidityPage(items, outside(page.items[-1][0]) if page.more else None)
+    return LiquidityPage(items, next_of(page))

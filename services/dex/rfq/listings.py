@@ -18,9 +18,9 @@ from services.dex.rfq.replies import (
 )
 from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS, Quote, Request
 from services.dex.rfq.views import QuoteView, RequestView, SettlementView
-from services.wallet.listings import HistoryParams, cursor_of, own_account
+from services.wallet.listings import HistoryParams, own_account
+from services.wallet.pages import next_of, start_of
 from services.wallet.queries import outside_key
-from services.wallet.replies import outside
 from services.wallet.rows import ACCOUNTS
 
 __all__ = (
@@ -70,7 +70,7 @@ class Settlements(msgspec.Struct, frozen=True):
 async def requests(reader: Any, context: QueryContext, params: RequestsParams) -> Requests:
     """Open ones, at this node and at those that it follows: for all, and those that invite an account of the
     caller's."""
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([REQUESTS], [], after=after, limit=params.limit)
     items = []
     for key, image in page.items:
@@ -78,7 +78,7 @@ async def requests(reader: Any, context: QueryContext, params: RequestsParams) -
         wanted = params.base in ("", terms.base) and params.quote in ("", terms.quote)
         if wanted and await _may_see_request(reader, context, image.row):
             items.append(request_view(key, image.row))
-    return Requests(items, outside(page.items[-1][0]) if page.more else None)
+    return Requests(items, next_of(page))
 
 
 async def request(reader: Any, context: QueryContext, params: IdParams) -> RequestView:
@@ -99,10 +99,10 @@ async def request(reader: Any, context: QueryContext, params: IdParams) -> Reque
 
 async def ended_requests(reader: Any, context: QueryContext, params: HistoryParams) -> Requests:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([ENDED_REQUESTS], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [ended_request_view(key, image.row) for key, image in page.items]
-    return Requests(items, outside(page.items[-1][0]) if page.more else None)
+    return Requests(items, next_of(page))
 
 
 async def quote(reader: Any, context: QueryContext, params: IdParams) -> QuoteView:
@@ -145,22 +145,22 @@ async def settlement(reader: Any, context: QueryContext, params: IdParams) -> Se
 
 async def settlements(reader: Any, context: QueryContext, params: HistoryParams) -> Settlements:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page(
         [SETTLEMENTS], [("debit", account), ("credit", account)], after=after, limit=params.limit, descending=True
     )
     items = [settlement_view(image.row) for _, image in page.items]
-    return Settlements(items, outside(page.items[-1][0]) if page.more else None)
+    return Settlements(items, next_of(page))
 
 
 async def _ended_quotes(reader: Any, context: QueryContext, wanted: tuple[str, str], after: str, limit: int) -> Quotes:
-    page = await reader.page([ENDED_QUOTES], [wanted], after=cursor_of(after, limit), limit=limit, descending=True)
+    page = await reader.page([ENDED_QUOTES], [wanted], after=start_of(after, limit), limit=limit, descending=True)
     items = [
         ended_quote_view(key, image.row)
         for key, image in page.items
         if await _may_see_quote(reader, context, image.row.quote)
     ]
-    return Quotes(items, outside(page.items[-1][0]) if page.more else None)
+    return Quotes(items, next_of(page))
 
 
 async def _may_see_request(reader: Any, context: QueryContext, row: Request) -> bool:

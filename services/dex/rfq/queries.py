@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from jilnode.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
-from jilnode.module import QueryContext, Rejected
+from jilnode.limits import PAGE_ITEMS_DEFAULT
+from jilnode.module import QueryContext
 from services.dex.rfq.commands.requests import unknown_request
 from services.dex.rfq.replies import live_quote_view
 from services.dex.rfq.rows import FEES, QUOTES, REQUESTS, Quote
 from services.dex.rfq.views import FeeView, QuoteView
+from services.wallet.pages import cursor_of, start_of
 from services.wallet.queries import check_reader, outside_key, resolve
 from services.wallet.rows import ACCOUNTS
 
@@ -41,7 +42,7 @@ class IdParams(msgspec.Struct, frozen=True):
 
 
 class OwnQuotesParams(msgspec.Struct, frozen=True):
-    """In the order of their ids. ``after``: the id of the last quote of the page before."""
+    """In the order of their ids. ``after``: the cursor of the page before."""
 
     account: str
     after: str = ""
@@ -90,16 +91,15 @@ def quotes(view: Any, context: QueryContext, params: IdParams) -> LiveQuotes:
 def own_quotes(view: Any, context: QueryContext, params: OwnQuotesParams) -> Quotes:
     account = resolve(view, params.account)
     maker = check_reader(context, view[ACCOUNTS].get(account) if account else None).subject
-    if not 1 <= params.limit <= PAGE_ITEMS_MAX:
-        raise Rejected("bad_request", f"a page has 1 to {PAGE_ITEMS_MAX} items", status=400, field="/limit")
-    after = params.after.replace("~", "/")
+    after = start_of(params.after, params.limit) or ""
     found: list[QuoteView] = []
     for key in view[QUOTES].keys("by_account", account):
         quote = view[QUOTES].get(key)
         if key <= after or not may_see_quote(context, quote, maker, ""):
             continue
         if len(found) == params.limit:
-            return Quotes(found, found[-1].id)
+            return Quotes(found, cursor_of(after))
+        after = key
         found.append(live_quote_view(key, quote, view[ACCOUNTS].get(account)))
     return Quotes(found, None)
 

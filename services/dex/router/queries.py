@@ -14,9 +14,9 @@ from services.dex.router.rules import choose
 from services.dex.router.views import RouteView
 from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import asset_of
-from services.wallet.listings import HistoryParams, cursor_of, own_account
+from services.wallet.listings import HistoryParams, own_account
+from services.wallet.pages import next_of, start_of
 from services.wallet.queries import check_reader, outside_key, resolve
-from services.wallet.replies import outside
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("DryRunParams", "RouteParams", "Routes", "dry_run", "route", "routes")
@@ -90,7 +90,7 @@ async def route(reader: Any, context: QueryContext, params: RouteParams) -> Rout
 
 async def routes(reader: Any, context: QueryContext, params: HistoryParams) -> Routes:
     account = await own_account(reader, context, params.account)
-    after = cursor_of(params.after, params.limit)
+    after = start_of(params.after, params.limit)
     page = await reader.page([ROUTES], [("account", account)], after=after, limit=params.limit, descending=True)
     items = [route_view(key, image.row) for key, image in page.items]
-    return Routes(items, outside(page.items[-1][0]) if page.more else None)
+    return Routes(items, next_of(page))

@@ -202,7 +202,8 @@ async def test_a_history_has_payments_and_exchanges_in_the_order_in_which_they_c
             ("trade", SILVER, "-0.0022", "0.0000"),
         ]
         assert {line.counterparty for line in page.items} == {made.a.replace("/", "~")}
-        assert page.next == page.items[-1].id
+        rest = await listings.statement(made.home.store, made.context("b"), listings.HistoryParams(made.b, page.next))
+        assert (rest.items[0].kind, rest.items[0].change) == ("trade", "0.10")
 
 
 class Between:
