@@ -14,7 +14,7 @@ What a handler is given (``jilnode/kernel/state.py``)::
         state[SHARES].owner(key)                    # the owner's source id, or None
         state[TRANSITS].rest_on(key)                # the row, and its entry becomes a cause of this event
         state[PENDING].keys("by_account", value)    # equality index: sorted tuple of keys
-        state[ORDERS].count("by_account", value)    # how many, of a resident table
+        state[ORDERS].count("at_node", value)       # how many, of a resident table
         state[ORDERS].ordered("book", bucket)       # ordered index: iterator over keys, best first
         state[SHARES].total("by_asset", group)      # sum index: int
         state.need([(SHARES, key), ...])            # all of them in memory at once, before many are asked for

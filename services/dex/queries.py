@@ -1,13 +1,16 @@
 """What can be asked of markets and orders: committed rows, of this node's markets and of those that it follows."""
 
+from collections.abc import Iterator
 from typing import Any
 from zlib import crc32
 
 import msgspec
 
+from jilnode.kernel.system import SOURCES
 from jilnode.limits import INT64_MAX
-from jilnode.module import QueryContext, Rejected, Touch
+from jilnode.module import QueryContext, Rejected, Table, Touch
 from services.dex.commands.markets import market_key
+from services.dex.queues import account_at
 from services.dex.replies import closed_view, market_name, market_view, order_view
 from services.dex.rows import BOOKS, BUY, CLOSED, MARKETS, ORDERS, SELL, Book, Closed, Market
 from services.dex.states import state_of
@@ -39,6 +42,7 @@ __all__ = (
     "checksum",
     "consolidated",
     "depth",
+    "keys_at_all_nodes",
     "known_market",
     "level_views",
     "levels",
@@ -262,15 +266,23 @@ def open_orders(view: Any, context: QueryContext, params: OpenOrdersParams) -> O
 def open_page(view: Any, account: str, after: str = "", wanted: str = "") -> OpenOrders:
     """Open orders of an account, in the market ``wanted`` or, where that is empty, in all; those behind ``after``."""
     found: list[OrderView] = []
-    for key in view[ORDERS].keys("by_account", account):
+    for key in keys_at_all_nodes(view, ORDERS, account, after):
         order = view[ORDERS].get(key)
-        if key <= after or wanted not in ("", order.market):
+        if wanted not in ("", order.market):
             continue
         if len(found) == OPEN_ORDERS_PAGE:
             return OpenOrders(found, cursor_of(after))
         after = key
         found.append(order_view(key, order, view[BOOKS].get(order.market).scales))
     return OpenOrders(found, None)
+
+
+def keys_at_all_nodes(view: Any, table: Table[Any], account: str, after: str) -> Iterator[str]:
+    """Of an account's rows at this node and at others, in the order of their keys, from the one behind ``after``."""
+    for node in sorted([f"{source}/" for source, _ in view[SOURCES].all()]):
+        for key in view[table].keys("at_node", account_at(node, account)):
+            if key > after:
+                yield key
 
 
 def order(view: Any, context: QueryContext, params: OrderParams) -> OrderView:

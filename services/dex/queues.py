@@ -8,6 +8,8 @@ from typing import Any
 __all__ = (
     "BUY",
     "SELL",
+    "account_at",
+    "at_node",
     "book_place",
     "book_side",
     "level_of",
@@ -42,6 +44,17 @@ def stop_place(key: str, order: Any) -> tuple[int, int]:
 def level_of(order: Any) -> tuple[str, str, int] | None:
     """The price level that it is part of; None while it waits for its stop."""
     return None if order.stop else (order.market, order.side, order.price)
+
+
+def account_at(node: str, account: str) -> str:
+    """Under which an account's rows at one node are found, so that nobody there walks what another node writes in the
+    account's name. ``node``: its id, or a key of its rows."""
+    return f"{node.partition('/')[0]} {account}"
+
+
+def at_node(order: Any) -> str:
+    """Whose it is, at the node of its market."""
+    return account_at(order.market, order.account)
 
 
 def name_of(market: str, account: str, client_id: str) -> str:

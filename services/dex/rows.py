@@ -18,6 +18,7 @@ from services.dex.intents import ExpireOrder, ReviewMarket, SweepOrders
 from services.dex.queues import (
     BUY,
     SELL,
+    at_node,
     book_place,
     book_side,
     level_of,
@@ -134,6 +135,7 @@ class Order(Holding, frozen=True):
     quoting: bool = False
     taker_bps: int = 0
 
+    at_node = property(at_node)
     named = property(own_name)
     quoted = property(quoting_name)
     level = property(level_of)
@@ -251,7 +253,7 @@ ORDERS = Table(
     indexes=(
         OrderedIndex("book", book_side, book_place),
         OrderedIndex("stops", stop_side, stop_place),
-        EqualityIndex("by_account", "account"),
+        EqualityIndex("at_node", "at_node"),
         EqualityIndex("by_name", "named"),
         EqualityIndex("quotes", "quoted"),
         SumIndex("depth", "level", "remaining"),

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
-from jilnode.module import Action, Rejected, Table
+from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_of
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
-from services.dex.queues import name_of
+from services.dex.queues import account_at, name_of
 from services.dex.rows import BUY, GROUPS, MARKETS, ORDERS, SELL, Book, Market, Order
 from services.dex.states import HALTED, NORMAL, RESTRICTED, band_of, state_of
 from services.wallet.amounts import BASIS_POINTS
@@ -26,7 +25,6 @@ __all__ = (
     "amend",
     "cancel",
     "check_price",
-    "count_here",
     "expire",
     "facts_of",
     "group_of",
@@ -142,16 +140,6 @@ def group_of(state: State | View, context: Context, account: str, subject: str) 
     return group.name if group is not None and group.name else subject
 
 
-def count_here(state: State, context: Context, table: Table[Any], account: str, most: int) -> int:
-    """How many rows of an account a table has at this node: what another node writes in somebody's name takes no room
-    here. Mostly what there is everywhere is fewer than ``most``."""
-    rows = state[table]
-    count = rows.count("by_account", account)
-    if count < most:
-        return count
-    return sum(rows.owner(key) == context.source for key in rows.keys("by_account", account))
-
-
 def check_price(market: Market, book: Book, price: int, field: str = "/price") -> None:
     """A price may be as far from the last one as the market's state allows. Raises ``Rejected``."""
     band = book.last * band_of(market, state_of(market, book)) // BASIS_POINTS
@@ -233,7 +221,7 @@ def _order(desk: Desk, command: PlaceOrder, quoting: bool) -> Order:
             raise Rejected("bad_client_id", "1 to 36 of A-Z a-z 0-9 . _ ~ @ : -", field="/client_id", status=400)
         if state[ORDERS].count("by_name", name_of(desk.key, account, client_id)):
             raise Rejected("client_id_taken", "an open order has this name", status=409, field="/client_id")
-    if count_here(state, context, ORDERS, account, OPEN_ORDERS_MAX) >= OPEN_ORDERS_MAX:
+    if state[ORDERS].count("at_node", account_at(desk.key, account)) >= OPEN_ORDERS_MAX:
         raise Rejected("too_many_orders", f"at most {OPEN_ORDERS_MAX} open orders", status=409, field="/account")
     return Order(
         account,

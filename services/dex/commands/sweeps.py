@@ -4,6 +4,7 @@ from jilnode.kernel.state import Context, State
 from services.dex.commands.desk import Floor
 from services.dex.commands.markets import market_of
 from services.dex.intents import CancelAll, SweepOrders
+from services.dex.queues import account_at
 from services.dex.rows import MARKETS, ORDERS, SWEEPS, Order, Sweep
 from services.wallet.commands.accounts import account_of, check_owner
 from services.wallet.rows import SHARES, share_key
@@ -36,12 +37,11 @@ def sweep_orders(state: State, context: Context, command: SweepOrders) -> None:
 def _step(state: State, context: Context, key: str, sweep: Sweep) -> bool:
     """Cancels some. Whether there are more."""
     found: list[tuple[str, Order]] = []
-    for order_key in state[ORDERS].keys("by_account", sweep.account):
+    for order_key in state[ORDERS].keys("at_node", account_at(context.source, sweep.account)):
         order = state[ORDERS].get(order_key)
         assert order is not None
-        here = state[ORDERS].owner(order_key) == context.source and sweep.market in ("", order.market)
         # What was placed after it stays.
-        if here and (order.placed_us, order_key) < (sweep.at_us, key):
+        if sweep.market in ("", order.market) and (order.placed_us, order_key) < (sweep.at_us, key):
             if len(found) == SWEEP_STEP:
                 break
             found.append((order_key, order))

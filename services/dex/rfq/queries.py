@@ -9,6 +9,7 @@ import msgspec
 
 from jilnode.limits import PAGE_ITEMS_DEFAULT
 from jilnode.module import QueryContext
+from services.dex.queries import keys_at_all_nodes
 from services.dex.rfq.commands.requests import unknown_request
 from services.dex.rfq.replies import live_quote_view
 from services.dex.rfq.rows import FEES, QUOTES, REQUESTS, Quote
@@ -93,9 +94,9 @@ def own_quotes(view: Any, context: QueryContext, params: OwnQuotesParams) -> Quo
     maker = check_reader(context, view[ACCOUNTS].get(account) if account else None).subject
     after = start_of(params.after, params.limit) or ""
     found: list[QuoteView] = []
-    for key in view[QUOTES].keys("by_account", account):
+    for key in keys_at_all_nodes(view, QUOTES, account, after):
         quote = view[QUOTES].get(key)
-        if key <= after or not may_see_quote(context, quote, maker, ""):
+        if not may_see_quote(context, quote, maker, ""):
             continue
         if len(found) == params.limit:
             return Quotes(found, cursor_of(after))

@@ -13,6 +13,7 @@ from jilnode.module import (
     Owned,
     Table,
 )
+from services.dex.queues import account_at
 from services.dex.rfq.intents import ExpireQuote, ReviewRequest
 from services.dex.rfq.terms import Leg, Terms
 from services.dex.rows import BUY
@@ -79,6 +80,10 @@ class Quote(Holding, frozen=True):
     shown: bool = False
 
     @property
+    def at_node(self) -> str:
+        return account_at(self.request, self.account)
+
+    @property
     def of_maker(self) -> str:
         return f"{self.request} {self.account}"
 
@@ -131,6 +136,15 @@ class Fee(Owned, frozen=True):
     bps: int
 
 
+def _at_node(key: str, request: Request) -> str:
+    return account_at(key, request.account)
+
+
+def _as_made(key: str, request: Request) -> tuple[()]:
+    """By their keys alone."""
+    return ()
+
+
 def _request(key: str, quote: Quote) -> str:
     return quote.request
 
@@ -146,7 +160,7 @@ REQUESTS = Table(
     CreatedBy(),
     resident=True,
     indexes=(
-        EqualityIndex("by_account", "account"),
+        OrderedIndex("at_node", _at_node, _as_made),
         DeadlineIndex("due", "due_us", lambda key, row: ReviewRequest(key)),
     ),
 )
@@ -159,7 +173,7 @@ QUOTES = Table(
     indexes=(
         OrderedIndex("best", _request, _best),
         EqualityIndex("by_request", "request"),
-        EqualityIndex("by_account", "account"),
+        EqualityIndex("at_node", "at_node"),
         EqualityIndex("of_maker", "of_maker"),
         DeadlineIndex("validity", "valid_until_us", lambda key, row: ExpireQuote(key)),
     ),

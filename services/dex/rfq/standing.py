@@ -4,14 +4,15 @@ from jilnode.kernel.state import Context, State, View
 from jilnode.module import Rejected
 from services.dex.commands.orders import group_of
 from services.dex.pairs import check_pair
+from services.dex.queues import account_at
 from services.dex.rfq.rows import QUOTES, REQUESTS, Quote, Request
 from services.dex.rfq.terms import legs
 from services.dex.rows import SELL
 from services.wallet.commands.accounts import known_account
 from services.wallet.ledger import may_pay
-from services.wallet.rows import ACCOUNTS, home_of
+from services.wallet.rows import ACCOUNTS
 
-__all__ = ("best_offer", "check_acceptable", "check_owners")
+__all__ = ("best_offer", "check_acceptable", "check_owners", "requests_here")
 
 OFFERS_MAX = 100
 """Quotes that one command looks at."""
@@ -46,8 +47,8 @@ def best_offer(
     came first. None without one."""
     requests = [
         (key, request)
-        for key in sorted(rows[REQUESTS].keys("by_account", account))
-        if home_of(key) == context.source and (request := _of_pair(rows, key, asset_in, asset_out)) is not None
+        for key in requests_here(rows, context, account)
+        if (request := _of_pair(rows, key, asset_in, asset_out)) is not None
     ]
     firsts = [next(iter(rows[QUOTES].ordered("best", key)), "") for key, _ in requests]
     quotes = [quote for key in firsts if key and (quote := rows[QUOTES].get(key)) is not None]
@@ -70,6 +71,11 @@ def best_offer(
         return None
     (*_, best), quote = min(found, key=lambda offer: offer[0])
     return best, quote
+
+
+def requests_here(rows: State | View, context: Context, account: str) -> list[str]:
+    """Keys of the account's open requests at this node, in their order. At most ``OPEN_REQUESTS_MAX``."""
+    return list(rows[REQUESTS].ordered("at_node", account_at(context.source, account)))
 
 
 def _of_pair(rows: State | View, key: str, asset_in: str, asset_out: str) -> Request | None:

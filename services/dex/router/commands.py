@@ -6,7 +6,8 @@ from services.dex.commands.desk import Floor
 from services.dex.commands.orders import group_of
 from services.dex.pools.commands import check_deadline, trader_of
 from services.dex.rfq.commands.acceptances import acceptance
-from services.dex.rfq.rows import QUOTES, REQUESTS
+from services.dex.rfq.rows import QUOTES
+from services.dex.rfq.standing import requests_here
 from services.dex.router.intents import TakeRoute
 from services.dex.router.lanes import LANES, Request, quotes_of, request_for
 from services.dex.router.rows import ROUTES, Route
@@ -68,7 +69,7 @@ def review_route(state: State, context: Context, command: TakeRoute) -> Action:
     """A swap, as the zones see it: which lane it takes is nothing to them. But where it accepts a quote, it is an
     acceptance, and the maker's zone is asked too."""
     key, account = account_of(state, command.account, "/account")
-    if state[REQUESTS].count("by_account", key):
+    if requests_here(state, context, key):
         request, _, _ = _asked(state, context, command)
         _, chosen = choose(quotes_of(state, context, request))
         quote = state[QUOTES].get(chosen.accepted) if chosen is not None and chosen.accepted else None

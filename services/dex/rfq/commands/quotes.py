@@ -5,8 +5,8 @@ import msgspec
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
-from services.dex.commands.orders import count_here
 from services.dex.pairs import check_pair
+from services.dex.queues import account_at
 from services.dex.rfq.commands.ending import end_quote, live_quotes
 from services.dex.rfq.commands.requests import check_here, known_request, unknown_request
 from services.dex.rfq.intents import ExpireQuote, SubmitQuote, WithdrawQuote
@@ -160,7 +160,7 @@ def _make_room(state: State, context: Context, quote: Quote) -> None:
             )
         _release(state, context, key, old, "improved")
         return
-    if count_here(state, context, QUOTES, quote.account, ACCOUNT_QUOTES_MAX) >= ACCOUNT_QUOTES_MAX:
+    if quotes.count("at_node", account_at(context.source, quote.account)) >= ACCOUNT_QUOTES_MAX:
         raise Rejected("too_many_quotes", f"at most {ACCOUNT_QUOTES_MAX} live quotes", status=409, field="/account")
     if quotes.count("by_request", quote.request) >= QUOTES_MAX:
         key, last = live_quotes(state, quote.request)[-1]

@@ -6,11 +6,11 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.markets import BPS_MAX
-from services.dex.commands.orders import count_here
 from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_request, live_quotes
 from services.dex.rfq.intents import CancelRequest, OpenRequest, ReviewRequest, SetRfqFee
 from services.dex.rfq.rows import CANCELLED, EXPIRED, FEES, QUOTED, QUOTES, REQUESTS, Fee, Request
+from services.dex.rfq.standing import requests_here
 from services.dex.rfq.terms import Terms
 from services.dex.rows import BUY, SELL
 from services.wallet.amounts import parse_amount
@@ -53,7 +53,7 @@ def open_request(state: State, context: Context, command: OpenRequest) -> None:
     check_pair(state, context.source, terms.base, terms.quote, "/base")
     accept_until_us = _accept_until_us(context, command)
     invited = _invited(state, account, command.invited)
-    if count_here(state, context, REQUESTS, account, OPEN_REQUESTS_MAX) >= OPEN_REQUESTS_MAX:
+    if len(requests_here(state, context, account)) >= OPEN_REQUESTS_MAX:
         raise Rejected(
             "too_many_open_requests", f"at most {OPEN_REQUESTS_MAX} open requests", status=409, field="/account"
         )
