@@ -5,6 +5,7 @@ everything.
 """
 
 import asyncio
+import logging
 import re
 
 from jilnode.http.auth import Principal
@@ -16,6 +17,8 @@ from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import Rejected
 
 __all__ = ("EventStream", "filter_of", "position_of")
+
+_log = logging.getLogger(__name__)
 
 PAGE_ENTRIES = 500
 _POSITION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(\d{1,18})/(\d{1,18})")
@@ -108,12 +111,21 @@ class EventStream:
         while True:
             entry = await queue.get()
             if entry is None:
-                for client in self._clients:
-                    client.end("overflow")
+                self._end("overflow")
                 continue
-            opened = await self._seer.opened(entry)
+            try:
+                opened = await self._seer.opened(entry)
+            except Exception:
+                # Whoever listens lacks this entry, and reads it from the journal when they resume.
+                _log.exception("an event could not be shown")
+                self._end("failed")
+                continue
             for client in list(self._clients):
                 client.put(opened)
+
+    def _end(self, reason: str) -> None:
+        for client in self._clients:
+            client.end(reason)
 
 
 def position_of(text: str) -> Position:
@@ -127,7 +139,7 @@ def position_of(text: str) -> Position:
 def filter_of(types: str, sources: str, tables: str) -> Filter:
     """Each is a comma-separated list, or empty for everything."""
     return Filter(
-        tuple(part for part in types.split(",") if part),
+        frozenset(part for part in types.split(",") if part),
         frozenset(part for part in sources.split(",") if part),
         frozenset(part for part in tables.split(",") if part),
     )

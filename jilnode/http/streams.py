@@ -70,22 +70,17 @@ class StreamClient(Generic[T]):
 
     @contextlib.asynccontextmanager
     async def over(self, wire: Wire) -> AsyncGenerator[None, None]:
-        """Starts the stream, notices when the client leaves, and tells it why the stream ended. A client that is gone,
-        or does not read, ends it too."""
-        watching: asyncio.Task[None] | None = None
+        """Starts the stream, notices when the client leaves, and tells it why the stream ended. Raises
+        ``ClientGoneError`` when the client is gone, or does not read."""
+        await wire.start()
+        watching = asyncio.create_task(self._watch(wire))
         try:
-            await wire.start()
-            watching = asyncio.create_task(self._watch(wire))
-            try:
-                yield
-            except _EndingError as ending:
-                if str(ending) != "disconnected":
-                    await wire.end(str(ending))
-        except ClientGoneError:
-            pass
+            yield
+        except _EndingError as ending:
+            if str(ending) != "disconnected":
+                await wire.end(str(ending))
         finally:
-            if watching is not None:
-                watching.cancel()
+            watching.cancel()
 
     async def _watch(self, wire: Wire) -> None:
         self.end(await wire.left())
@@ -123,7 +118,7 @@ class Streams:
 
     @contextlib.contextmanager
     def admit(self, principal: Principal) -> Iterator[StreamClient[Any]]:
-        """Raises ``Rejected``."""
+        """Raises ``Rejected``. A client that is gone ends what it was admitted to, quietly."""
         if len(self._clients) >= self._clients_max or self._closing:
             raise Rejected("stream_full", "Try again soon.", status=503, retry_after_s=5)
         own = sum(client.principal.subject == principal.subject for client in self._clients)
@@ -133,5 +128,7 @@ class Streams:
         self._clients.add(client)
         try:
             yield client
+        except ClientGoneError:
+            pass
         finally:
             self._clients.discard(client)

@@ -18,19 +18,22 @@ __all__ = ("AUDIT_SCOPE", "Filter", "SeenRow", "Seer", "StreamEntry")
 AUDIT_SCOPE = "audit"
 OWNERS_DEEP_MAX = 3
 """How many rows may stand between a row and the subject that it is of."""
+_TYPE_PARTS_MAX = 8
+"""No type of ours has as many; what another node writes there costs no more than that."""
 
 
 class Filter(NamedTuple):
     """Empty = everything. A type may end in ``.*``."""
 
-    types: tuple[str, ...] = ()
+    types: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     tables: frozenset[str] = frozenset()
 
-    def takes_type(self, kind: str) -> bool:
-        return not self.types or any(
-            kind == wanted or (wanted.endswith(".*") and kind.startswith(wanted[:-1])) for wanted in self.types
-        )
+    def takes(self, opened: "StreamEntry") -> bool:
+        """By type and source. What it costs does not grow with what the filter names."""
+        if self.sources and opened.entry.source not in self.sources:
+            return False
+        return not self.types or not self.types.isdisjoint(opened.type_names)
 
 
 class SeenRow(NamedTuple):
@@ -48,6 +51,8 @@ class StreamEntry(NamedTuple):
 
     entry: Entry
     type: str
+    type_names: frozenset[str]
+    """By any of these a filter takes it: its type, and ``wallet.*`` for what is of the wallet."""
     timestamp: str
     actor: str | None
     rows: tuple[SeenRow, ...]
@@ -80,7 +85,7 @@ class Seer:
         rows = tuple(
             [SeenRow(table, key, doc, await self._whose(table, key, doc), key in sealed) for table, key, doc in found]
         )
-        return StreamEntry(entry, header.type, header.timestamp, header.actor, rows)
+        return StreamEntry(entry, header.type, _type_names(header.type), header.timestamp, header.actor, rows)
 
     async def _whose(self, table: str, key: str, doc: bytes | None) -> frozenset[str]:
         subjects = self._subjects.get(table)
@@ -120,9 +125,7 @@ class Seer:
 
     def frame(self, opened: StreamEntry, principal: Principal, wanted: Filter) -> StreamFrame | None:
         """The frame for this client, or None when there is nothing in it for them."""
-        if wanted.sources and opened.entry.source not in wanted.sources:
-            return None
-        if not wanted.takes_type(opened.type):
+        if not wanted.takes(opened):
             return None
         audits = AUDIT_SCOPE in principal.scopes
         rows = [
@@ -146,6 +149,11 @@ class Seer:
         elif opened.actor == principal.subject:
             event["actor"] = opened.actor
         return StreamFrame(opened.identity, opened.type, msgspec.json.encode(event))
+
+
+def _type_names(kind: str) -> frozenset[str]:
+    parts = kind.split(".", _TYPE_PARTS_MAX)
+    return frozenset([kind, *[".".join([*parts[:length], "*"]) for length in range(1, len(parts))]])
 
 
 def _row(row: SeenRow) -> Mapping[str, object]:

@@ -23,7 +23,7 @@ async def stream(one: Desk, subject: str, *scopes: str) -> list[tuple[str, str, 
     principal = Principal(subject, frozenset({"events", *scopes}), 4e9)
     found = []
     for entry in (await one.home.journal())[0]:
-        frame = seer.frame(await seer.opened(entry), principal, Filter(types=("dex.rfq.*",)))
+        frame = seer.frame(await seer.opened(entry), principal, Filter(types=frozenset({"dex.rfq.*"})))
         if frame is not None:
             event = json.loads(frame.data)
             found += [(row["table"], row["key"], row["doc"]) for row in event["rows"]]

@@ -16,7 +16,7 @@ async def seen(node: TestNode, subject: str, *scopes: str) -> list[tuple[str, li
     principal = Principal(subject, frozenset({"events", *scopes}), 4e9)
     found = []
     for entry in (await node.journal())[0]:
-        frame = seer.frame(await seer.opened(entry), principal, Filter(types=("wallet.*",)))
+        frame = seer.frame(await seer.opened(entry), principal, Filter(types=frozenset({"wallet.*"})))
         if frame is not None:
             event = json.loads(frame.data)
             found.append((event["type"], sorted({row["table"] for row in event["rows"]})))
