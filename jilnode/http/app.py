@@ -91,8 +91,8 @@ class NodeApp(Litestar):
         self.streams = Streams()
         self._channels = Channels(parts.writer, [feed for module in parts.modules for feed in module.feeds])
         self._contexts = Contexts(parts.source, parts.modules, parts.writer, parts.ticks)
-        self._addresses = ClientAddresses(parts.trusted_proxies)
-        self._gate = Gate(parts.authenticator, self.book, self._addresses, parts.forwarder)
+        self.addresses = ClientAddresses(parts.trusted_proxies)
+        self._gate = Gate(parts.authenticator, self.book, self.addresses, parts.forwarder)
         self._meters = Meters(parts.metrics)
         self._limited = parts.metrics.counter("jil_http_rate_limited_total", "Requests refused by the rate limit")
         self._peer_limiter = RateLimiter(PEER_RATE, PEER_BURST)
@@ -122,7 +122,7 @@ class NodeApp(Litestar):
             limiter = self._peer_limiter
         if limiter is not None:
             try:
-                limiter.take(self._addresses.client(peer_of(scope), scope["headers"]))
+                limiter.take(self.addresses.client(peer_of(scope), scope["headers"]))
             except Rejected as rejected:
                 self._limited.add()
                 await send_reply(send, self.book.reply_to(rejected, trace.trace_id_of(scope["headers"])))

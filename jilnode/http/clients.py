@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-__all__ = ("ClientAddresses",)
+__all__ = ("ClientAddresses", "OpenConnections")
 
 _REMEMBERED_MAX = 10_000
 _HOPS_MAX = 20
@@ -35,6 +35,10 @@ class ClientAddresses:
             group = self._groups[peer] = _group(peer)
         return group
 
+    def connected(self, peer: str) -> str | None:
+        """The group that a connection is of; None: a trusted proxy's, which is that of many clients."""
+        return None if not peer or self._is_trusted(peer) else self.client(peer, ())
+
     def _forwarded(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
         lines = [value for name, value in headers if name == b"x-forwarded-for"]
         hops = b",".join(lines).decode("latin-1").split(",")
@@ -54,7 +58,33 @@ class ClientAddresses:
             address = ip_address(text)
         except ValueError:
             return False
-        return any(address in network for network in self._trusted)
+        # Of a socket that takes both, IPv4 peers have mapped addresses.
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in self._trusted)
+
+
+class OpenConnections:
+    """How many connections each client has open; a trusted proxy's are counted for nobody."""
+
+    def __init__(self, addresses: ClientAddresses) -> None:
+        self._addresses = addresses
+        self._counts: dict[str, int] = {}
+
+    def add(self, peer: str) -> tuple[str | None, int]:
+        """The client that it counts for, and how many that one has now."""
+        client = self._addresses.connected(peer)
+        if client is None:
+            return None, 0
+        count = self._counts[client] = self._counts.get(client, 0) + 1
+        return client, count
+
+    def remove(self, client: str | None) -> None:
+        if client is None:
+            return
+        if self._counts[client] == 1:
+            del self._counts[client]
+        else:
+            self._counts[client] -= 1
 
 
 def _group(text: str) -> str:

@@ -123,7 +123,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         cycle: Any = self.cycle
-        if type(cycle) is not _HotCycle:
+        if type(cycle) is not _HotCycle or self.parser.should_upgrade():
+            # A handshake has no cycle: this one is of a request before it.
             super().on_message_complete()
         elif cycle.response_complete:
             # It was refused early. Closing at once would have reset the connection under the answer.

@@ -62,6 +62,7 @@ CORE_PROBLEMS = tuple(
         (422, "gone", "The row is gone"),
         (422, "value_too_long", "A searchable value is too long"),
         (429, "rate_limited", "Too many requests from this address"),
+        (429, "too_many_client_connections", "This address has as many connections as one may"),
         (429, "too_many_streams", "The subject of this token has as many event streams as one may"),
         (431, "headers_too_large", "The request's headers are larger than this node takes"),
         (500, "internal_error", "The node failed to answer; the failure is recorded"),

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP/1.1 protocol with the bounds that it lacks: header size, slow requests, number of connections.
+"""uvicorn's HTTP/1.1 protocol with the bounds that it lacks: header size, slow requests, number of connections and of
+requests that wait on one.
 
 It overrides uvicorn's own callbacks, so uvicorn's minor version is pinned and tests/http/test_server.py holds it
 to this.
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from jilnode.http.clients import OpenConnections
 from jilnode.http.hot_protocol import HotProtocol
 from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Counter, Metrics
@@ -25,11 +27,15 @@ _TITLES = {kind.code: (kind.status or 500, kind.title) for kind in CORE_PROBLEMS
 
 @dataclass(frozen=True)
 class Bounds:
-    """Seconds and numbers. ``request_s`` is for headers and body together, ``idle_s`` for a connection between
-    requests, ``linger_s`` for reading away what still comes of a request that is answered already.
+    """Seconds and numbers. ``client_connections`` are those of one client: more than all streams, so that a proxy
+    which nobody named as one still has room. ``pipelined`` requests wait on one connection for their turn.
+    ``request_s`` is for headers and body together, ``idle_s`` for a connection between requests, ``linger_s`` for
+    reading away what still comes of a request that is answered already.
     """
 
     connections: int = 4096
+    client_connections: int = 512
+    pipelined: int = 16
     header_bytes: int = REQUEST_HEADER_BYTES_MAX
     header_s: float = 10
     request_s: float = 30
@@ -38,17 +44,29 @@ class Bounds:
 
 
 def bounded_protocol(
-    bounds: Bounds, metrics: Metrics, hot_routes: Mapping[bytes, HotRoute], problem_book: ProblemBook
+    bounds: Bounds,
+    metrics: Metrics,
+    hot_routes: Mapping[bytes, HotRoute],
+    problem_book: ProblemBook,
+    open_connections: OpenConnections,
 ) -> type[HotProtocol]:
     """The class that uvicorn makes one of for every connection."""
     refused = {
         code: metrics.counter("jil_http_connections_refused_total", "Connections ended by a bound", reason=code)
-        for code in ("too_many_connections", "headers_too_large", "request_timeout", "bad_request")
+        for code in (
+            "too_many_connections",
+            "too_many_client_connections",
+            "pipelined",
+            "headers_too_large",
+            "request_timeout",
+            "bad_request",
+        )
     }
 
     class Bounded(_BoundedProtocol):
         _bounds = bounds
         _refused = refused
+        _open = open_connections
         routes = hot_routes
         book = problem_book
 
@@ -58,6 +76,11 @@ def bounded_protocol(
 class _BoundedProtocol(HotProtocol):
     _bounds: Bounds
     _refused: dict[str, Counter]
+    _open: OpenConnections
+    _holder: str | None = None
+    """The client that this connection counts for."""
+    _earlier: Any = None
+    """What had come before the request that is coming in."""
     _waiting_since = 0.0
     """When the request that is coming in began; 0 when none is."""
     _in_headers = True
@@ -68,8 +91,20 @@ class _BoundedProtocol(HotProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._waiting_since = self.loop.time()
+        self._holder, held = self._open.add(self.client[0] if self.client else "")
         if len(self.connections) > self._bounds.connections:
             self._refuse("too_many_connections", "Try again soon.", b"retry-after: 5\r\n")
+        elif held > self._bounds.client_connections:
+            detail = f"At most {self._bounds.client_connections} of one address."
+            self._refuse("too_many_client_connections", detail, b"retry-after: 5\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        self._open.remove(self._holder)
+        self._holder = None
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -84,9 +119,16 @@ class _BoundedProtocol(HotProtocol):
         if not self._waiting_since:
             self._waiting_since = self.loop.time()
         self._in_headers = True
+        self._earlier = self.cycle
 
     def on_headers_complete(self) -> None:
+        if self.transport.is_closing():
+            # What came with it, before it, was refused.
+            return
         self._in_headers = False
+        if len(self.pipeline) >= self._bounds.pipelined:
+            self._end("pipelined")
+            return
         # The bytes may be the body's or the next request's: only then is it worth counting.
         if self._received > self._bounds.header_bytes and self._header_bytes() > self._bounds.header_bytes:
             self._refuse("headers_too_large", f"At most {self._bounds.header_bytes} bytes.")
@@ -101,6 +143,7 @@ class _BoundedProtocol(HotProtocol):
     def on_message_complete(self) -> None:
         self._waiting_since = 0.0
         self._received = 0
+        self._earlier = self.cycle
         if not self.transport.is_closing():
             super().on_message_complete()
 
@@ -127,10 +170,13 @@ class _BoundedProtocol(HotProtocol):
         if self.transport.is_closing():
             # It was refused for its headers.
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._refuse("bad_request", "A handshake can't be pipelined.")
+        if self._owes():
+            # It would take the connection from a request that is open.
+            self._end("bad_request")
             return
         super().handle_websocket_upgrade()
+        # It is another protocol's now: a stream, of which nobody has many, or refused and closed.
+        self._leave()
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
@@ -140,9 +186,9 @@ class _BoundedProtocol(HotProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse(self, code: str, detail: str, header: bytes = b"") -> None:
-        """Answers without the app, unless an answer has begun, and closes."""
-        self._refused[code].add()
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        """Answers without the app, unless an answer has begun or is owed to an earlier request, and closes."""
+        begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not begun and not self._owes():
             status, title = _TITLES[code]
             problem = {
                 "type": f"/problems/{code}",
@@ -157,4 +203,12 @@ class _BoundedProtocol(HotProtocol):
                 b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
                 b"connection: close\r\n%b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), header, body)
             )
+        self._end(code)
+
+    def _owes(self) -> bool:
+        """Whether a request is open that came before the one that is coming in."""
+        return self._earlier is not None and not self._earlier.response_complete
+
+    def _end(self, code: str) -> None:
+        self._refused[code].add()
         self.transport.close()

@@ -8,11 +8,13 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
 
 from jilnode.http.app import NodeApp
+from jilnode.http.clients import OpenConnections
 from jilnode.http.protocol import Bounds, bounded_protocol
 from jilnode.http.socket_protocol import socket_protocol
 from jilnode.http.streams import HEARTBEAT_S
@@ -56,10 +58,15 @@ class HttpServer:
         self._host = host
         self._port = port
         self._bounds = bounds or Bounds()
+        if app.parts.rate_limiter is None:
+            # Addresses are not told apart here.
+            self._bounds = replace(self._bounds, client_connections=self._bounds.connections)
         self._config = uvicorn.Config(
             app,
             # Handed over as a bound socket: uvicorn ends the process when it can't bind.
-            http=bounded_protocol(self._bounds, app.parts.metrics, app.hot_routes, app.book),
+            http=bounded_protocol(
+                self._bounds, app.parts.metrics, app.hot_routes, app.book, OpenConnections(app.addresses)
+            ),
             ws=socket_protocol(self._bounds.header_s, app.book),
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
             ws_ping_interval=HEARTBEAT_S,

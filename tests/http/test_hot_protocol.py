@@ -8,8 +8,10 @@ import pytest
 
 from jilnode.http.protocol import Bounds
 from jilnode.kernel.command import Submission
-from tests.http.kit import FakeWriter
-from tests.http.test_server import HEAD, ask, served, status
+from tests.http.kit import FakeFeed, FakeWriter, app_of
+from tests.http.test_server import AUTHORIZATION, HEAD, ask, served, serving, status
+from tests.http.test_websocket import HANDSHAKE
+from tests.kit.wait import eventually
 
 BODY = '{"text":"hello"}'
 LENGTH = f"Content-Length: {len(BODY)}\r\n"
@@ -126,6 +128,57 @@ async def test_pipelined_behind_an_open_request() -> None:
         assert answer.count(b"HTTP/1.1 201") == 3
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "NONSENSE\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\n\r\n",
+        f"GET /healthz HTTP/1.1\r\nHost: n\r\nX: {'a' * 20_000}\r\n\r\n",
+        "GET /v1/events HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n" * 30,
+    ],
+)
+async def test_what_is_refused_behind_an_open_request_is_no_answer_to_it(behind: str) -> None:
+    writer = PatientWriter()
+    async with served(writer=writer) as server:
+        reader, out = await asyncio.open_connection("127.0.0.1", server.port)
+        out.write(f"{HEAD}{LENGTH}\r\n{BODY}".encode())
+        await writer.asked.wait()
+        out.write(behind.encode())
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        assert len(writer.waiting) == 1
+        writer.answer()
+        out.close()
+
+
+async def test_a_handshake_on_a_connection_that_served_a_hot_write() -> None:
+    """A proxy keeps connections, and sends on one of them whatever comes."""
+    async with served(events=FakeFeed()) as server:
+        reader, out = await asyncio.open_connection("127.0.0.1", server.port)
+        out.write(f"{HEAD}{LENGTH}\r\n{BODY}".encode())
+        assert status(await read_answer(reader)) == 201
+        out.write(f"GET /v1/events HTTP/1.1\r\n{HANDSHAKE}{AUTHORIZATION}\r\n".encode())
+        assert status(await reader.readuntil(b"\r\n\r\n")) == 101
+        out.close()
+
+
+async def test_requests_that_wait_on_one_connection_are_bounded() -> None:
+    writer = PatientWriter()
+    app = app_of(writer=writer)
+    async with serving(app) as server:
+        _, out = await asyncio.open_connection("127.0.0.1", server.port)
+        out.write(f"{HEAD}{LENGTH}\r\n{BODY}".encode())
+        await writer.asked.wait()
+        (connection,) = server._server.server_state.connections
+        out.write(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n" * 5000)
+        await eventually(lambda: not server._server.server_state.connections)
+        assert len(connection.pipeline) == Bounds().pipelined
+        writer.answer()
+        out.close()
+    assert 'jil_http_connections_refused_total{reason="pipelined"} 1\n' in app.parts.metrics.text().decode()
+
+
 async def test_a_client_that_leaves_before_its_answer() -> None:
     writer = PatientWriter()
     async with served(writer=writer) as server:
@@ -162,7 +215,7 @@ async def test_a_connection_that_stays_idle_is_closed(monkeypatch: pytest.Monkey
 async def test_who_does_not_read_gets_no_more_hot_answers() -> None:
     """Answers that nobody takes are not heaped up: uvicorn's way waits until they can be written."""
     writer = FakeWriter()
-    async with served(writer=writer) as server:
+    async with served(Bounds(pipelined=1000), writer=writer) as server:
         _, out = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
         out.transport.pause_reading()  # type: ignore[attr-defined]
         request = f"{HEAD}{LENGTH}\r\n{BODY}".encode()

@@ -174,3 +174,19 @@ def test_whose_address_counts(peer: str, forwarded: bytes | None, client: str) -
     addresses = ClientAddresses(("10.0.0.0/8",))
     headers = [] if forwarded is None else [(b"x-forwarded-for", forwarded)]
     assert addresses.client(peer, headers) == client
+
+
+@pytest.mark.parametrize(
+    ("peer", "group"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::"),
+        ("10.1.2.3", None),
+        ("::ffff:10.1.2.3", None),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("", None),
+    ],
+)
+def test_whose_a_connection_is(peer: str, group: str | None) -> None:
+    """A proxy's is that of many clients."""
+    assert ClientAddresses(("10.0.0.0/8",)).connected(peer) == group

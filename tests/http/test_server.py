@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from jilnode.http.app import NodeApp
 from jilnode.http.protocol import Bounds
+from jilnode.http.rate_limit import RateLimiter
 from jilnode.http.server import HttpServer
 from jilnode.limits import BODY_BYTES_MAX
 from tests.http.kit import FakeFeed, FakeWriter, app_of, token
@@ -18,9 +20,13 @@ AUTHORIZATION = f"Authorization: Bearer {token()}\r\n"
 HEAD = f"POST /v1/notes HTTP/1.1\r\nHost: n\r\n{AUTHORIZATION}Idempotency-Key: k\r\nContent-Type: application/json\r\n"
 
 
+def served(bounds: Bounds | None = None, **options: object) -> "contextlib.AbstractAsyncContextManager[HttpServer]":
+    return serving(app_of(**options), bounds)
+
+
 @contextlib.asynccontextmanager
-async def served(bounds: Bounds | None = None, **options: object) -> AsyncIterator[HttpServer]:
-    server = HttpServer(app_of(**options), "127.0.0.1", 0, bounds=bounds, drain_s=2)
+async def serving(app: NodeApp, bounds: Bounds | None = None) -> AsyncIterator[HttpServer]:
+    server = HttpServer(app, "127.0.0.1", 0, bounds=bounds, drain_s=2)
     await server.start()
     try:
         yield server
@@ -28,9 +34,9 @@ async def served(bounds: Bounds | None = None, **options: object) -> AsyncIterat
         await server.stop()
 
 
-async def ask(server: HttpServer, *pieces: str | bytes) -> bytes:
+async def ask(server: HttpServer, *pieces: str | bytes, source: str = "127.0.0.1") -> bytes:
     """Everything that the server says until it closes the connection, or has answered."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(source, 0))
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
             writer.write(piece.encode() if isinstance(piece, str) else piece)
@@ -152,6 +158,31 @@ async def test_connections_are_bounded() -> None:
             await writer.wait_closed()
         for _ in range(100):
             answer = await ask(server, f"GET /healthz HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n")
+            if status(answer) == 200:
+                break
+        assert status(answer) == 200
+
+
+@pytest.mark.parametrize(
+    ("limiter", "proxies", "refused"),
+    [(RateLimiter(), (), True), (RateLimiter(), ("127.0.0.0/8",), False), (None, (), False)],
+)
+async def test_one_address_has_a_share_of_the_connections(
+    limiter: RateLimiter | None, proxies: tuple[str, ...], refused: bool
+) -> None:
+    """Unless it is a proxy's, or addresses are not told apart here."""
+    asked = f"GET /healthz HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n"
+    bounds = Bounds(connections=8, client_connections=2)
+    async with served(bounds, rate_limiter=limiter, trusted_proxies=proxies) as server:
+        held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
+        answer = await ask(server, "" if refused else asked)
+        assert (status(answer), b"too_many_client_connections" in answer) == ((429, True) if refused else (200, False))
+        assert status(await ask(server, asked, source="127.0.0.2")) == 200
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+        for _ in range(100):
+            answer = await ask(server, asked)
             if status(answer) == 200:
                 break
         assert status(answer) == 200
