@@ -287,7 +287,7 @@ async def test_an_order_of_an_account_that_was_not_heard_of_is_somebody_elses():
             with pytest.raises(Rejected) as refusal:
                 await third.run(command, actor="a")
             assert (refusal.value.code, refusal.value.extra) == ("misdirected", {"owner": market.source})
-        assert third.engine.alarms == []
+        assert not third.engine.alarms
 
 
 async def test_a_fee_that_is_set_holds_for_orders_that_come_from_then_on():
