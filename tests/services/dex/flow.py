@@ -30,9 +30,11 @@ class Flow:
         self.spread = spread
         self.accounts: dict[str, str] = {}
 
-    async def traders(self, count: int, gold: int = 1000, usd: int = 100_000) -> None:
+    async def traders(self, count: int, gold: int = 1000, usd: int = 100_000, *, each: int = 1) -> None:
+        """So many accounts, of subjects that have ``each`` of them."""
         for number in range(count):
-            self.accounts[await self.pair.trader(f"s{number}", gold, usd)] = f"s{number}"
+            subject = f"s{number // each}"
+            self.accounts[await self.pair.trader(subject, gold, usd)] = subject
 
     # The mix of a market: 9 % good till cancelled, 3 % immediate or cancel, 6 % cancels, the rest moves.
 
@@ -151,12 +153,14 @@ class Flow:
         await self.pair.run(MassQuote(MARKET, account, tuple(quotes)), self.accounts[account])
 
     async def batch(self) -> None:
-        """Of several accounts; all but one's own are refused, unless they share a subject."""
-        account = self.who()
+        """Of several accounts, most of them the subject's own, which meet each other; others are refused."""
+        subject = self.accounts[self.who()]
+        own = [account for account, owner in self.accounts.items() if owner == subject]
         orders = tuple(
-            self.order(account if self.random.random() < 0.8 else self.who()) for _ in range(self.random.randint(0, 6))
+            self.order(self.random.choice(own) if self.random.random() < 0.8 else self.who())
+            for _ in range(self.random.randint(0, 6))
         )
-        await self.pair.run(PlaceOrders(orders), self.accounts[account])
+        await self.pair.run(PlaceOrders(orders), subject)
 
     async def cancel_everything(self) -> None:
         account = self.who()

@@ -307,6 +307,7 @@ FORGERIES: dict[str, tuple[Callable[[Scene], Any], Twister, str]] = {
     "comes with other money": (SELL, funded_by_junk, "dex_funded"),
     "skips a number of the book": (SELL, book(sequence=77), "dex_numbered"),
     "skips a number of a trade": (BUY, skips_a_trade, "dex_numbered"),
+    "counts trades that were not": (CANCEL, book(trades=1 << 61), "dex_numbered"),
     "has a last price that nobody paid": (SELL, book(last=12_345), "dex_numbered"),
     "changes its market's assets": (SELL, book(assets=(JUNK, QUOTE)), "dex_listed"),
     "changes its market's decimals": (CANCEL, book(scales=(0, 0, 0)), "dex_listed"),

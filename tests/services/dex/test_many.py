@@ -240,6 +240,22 @@ async def test_a_taker_pays_many_makers_with_one_row_of_each_balance():
         assert len(rows(one.home, TRADES)) == 50
 
 
+async def test_orders_of_a_batch_meet_each_other():
+    """One rests, and others of the same event take a part of it each, at the fee for which it came."""
+    async with exchange(market={"maker_bps": 10, "taker_bps": 20}) as one:
+        a, b = await one.trader("a"), await one.trader("a")
+        orders = (
+            PlaceOrder(MARKET, a, "sell", "2", "100.01"),
+            PlaceOrder(MARKET, b, "buy", "1.01", "100.01", prevention="none"),
+            PlaceOrder(MARKET, b, "buy", "0.33", "100.01", prevention="none"),
+        )
+        reply = (await one.home.run(PlaceOrders(orders), actor="a")).reply
+        assert [item.order.status for item in reply.items] == ["open", "filled", "filled"]
+        (rests,) = rows(one.home, ORDERS).values()
+        assert (rests.filled, rests.given, rests.turnover) == (13_400, 13_400, 1_340_134)
+        check_exchange(one.home)
+
+
 async def test_what_takes_the_place_of_an_order_counts_against_limits_in_its_stead():
     """An account at its daily limit moves its quotes and replaces its order; what is more than before is refused, and
     what the old ones counted is not lost with it."""

@@ -39,7 +39,7 @@ async def test_a_hostile_flow(seed):
     async with exchange(market=market) as one:
         pair = Pair(one, 10, maker_bps=13, taker_bps=333, band_bps=30, min_notional=20_000)
         flow = Flow(pair, seed, spread=36)
-        await flow.traders(5, gold=3, usd=300)
+        await flow.traders(6, gold=3, usd=300, each=2)
         for _ in range(500 * LONG):
             await flow.hostile()
         pair.compare(thorough=True)
