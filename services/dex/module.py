@@ -1,6 +1,6 @@
 """The exchange as a service module: what it declares to the kernel and to HTTP."""
 
-from jilnode.module import Command, Module
+from jilnode.module import Command, Invariant, Module
 from services.dex.commands import batches, markets, orders, sweeps
 from services.dex.feeds import FEEDS
 from services.dex.intents import (
@@ -19,14 +19,16 @@ from services.dex.intents import (
     SetMarketStatus,
     SweepOrders,
 )
-from services.dex.invariants import INVARIANTS
+from services.dex.invariants.books import charted, listed, numbered
+from services.dex.invariants.orders import counted, funded
+from services.dex.invariants.trades import traded
 from services.dex.pools import module as pools
 from services.dex.problems import PROBLEMS
 from services.dex.replies import batch_reply, cancelled_reply, group_reply, market_reply, order_reply, replaced_reply
 from services.dex.rfq import module as rfq
 from services.dex.router import module as router
 from services.dex.routes import QUERIES, WRITES
-from services.dex.rows import CLOSED, ORDERS, TABLES, TRADES
+from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TABLES, TRADES
 from services.wallet.replies import no_reply
 from services.wallet.rows import ACCOUNTS
 
@@ -55,7 +57,17 @@ MODULE = Module(
         *pools.COMMANDS,
         *router.COMMANDS,
     ),
-    invariants=(*INVARIANTS, *rfq.INVARIANTS, *pools.INVARIANTS, *router.INVARIANTS),
+    invariants=(
+        Invariant("dex_listed", range(1, 2), listed, (MARKETS, BOOKS)),
+        Invariant("dex_counted", range(1, 2), counted, (ORDERS, CLOSED)),
+        Invariant("dex_traded", range(1, 2), traded, (ORDERS, CLOSED, TRADES)),
+        Invariant("dex_funded", range(1, 2), funded, (ORDERS,)),
+        Invariant("dex_numbered", range(1, 2), numbered, (BOOKS, ORDERS, CLOSED, TRADES)),
+        Invariant("dex_charted", range(1, 2), charted, (CANDLES,)),
+        *rfq.INVARIANTS,
+        *pools.INVARIANTS,
+        *router.INVARIANTS,
+    ),
     writes=(*WRITES, *rfq.WRITES, *pools.WRITES, *router.WRITES),
     queries=(*QUERIES, *rfq.QUERIES, *pools.QUERIES, *router.QUERIES),
     feeds=FEEDS,
