@@ -22,6 +22,7 @@ from services.wallet.commands.shares import check_debit
 from services.wallet.kinds import Reserved
 
 __all__ = (
+    "TIMES_OF_KIND",
     "amend",
     "cancel",
     "check_price",

@@ -8,7 +8,7 @@ from services.dex.prices import saturated
 from services.dex.rows import BUY, CANDLES, ORDERS, SELL, Book, Candle, Market, Order
 from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
 
-__all__ = ("after", "first_of", "judged", "look", "woken")
+__all__ = ("after", "first_of", "judged", "look", "of_minute", "woken")
 
 WAKING_STATES = STATES[:2]
 
@@ -31,7 +31,7 @@ def look(state: State, now_us: int, key: str, market: Market, book: Book, traded
 def after(now_us: int, book: Book, prices: Prices) -> Book:
     """The last price and the minute's candle after these trades."""
     minute = now_us // MINUTE_US
-    book = _of_minute(book, minute)
+    book = of_minute(book, minute)
     first, last = prices[0][0], prices[-1][0]
     opened, high, low = (book.open, book.high, book.low) if book.count else (first, first, first)
     volume, turnover = book.volume, book.turnover
@@ -58,7 +58,7 @@ def after(now_us: int, book: Book, prices: Prices) -> Book:
 def judged(now_us: int, market: Market, book: Book) -> Book:
     """The market's state as it follows from the book's prices, in a minute that may have none yet."""
     minute = now_us // MINUTE_US
-    book = _of_minute(book, minute)
+    book = of_minute(book, minute)
     wild_bps = volatility(book.ranges, minute)
     now = next_state(book.state, book.since_us, now_us, wild_bps, market.states_bps)
     if now != book.state:
@@ -96,7 +96,7 @@ def _due_us(state: State, now_us: int, key: str, market: Market, book: Book) -> 
     return now_us + MINUTE_US if book.state != NORMAL else 0
 
 
-def _of_minute(book: Book, minute: int) -> Book:
+def of_minute(book: Book, minute: int) -> Book:
     """The minute before is over: its candle's numbers are not this one's."""
     if book.count and book.minute < minute:
         return msgspec.structs.replace(book, count=0, volume=0, turnover=0)

@@ -5,6 +5,6 @@ price and within both limits, in the market's assets; nothing of an order is los
 themselves; who comes is placed behind who is there. A node writes of its own markets only: an order of its own in
 another's book would stand in everybody's way there.
 
-What they can't tell: whether the best maker was met, who of one event came first, whom an order is said to belong to,
-and what a taker's fee should be.
+What they can't tell: whether a better maker, which the event does not change, was there, who of one event came first,
+whom an order is said to belong to, and what a taker's fee should be.
 """

@@ -28,7 +28,8 @@ JUNK = "JUNK@sg-mas-01"
 
 
 class Twist(msgspec.Struct, frozen=True):
-    """Runs ``command``, where there is one, then ``twist(state, context)`` over what it changed."""
+    """Runs ``command``, or calls it with (state, context), where there is one; then ``twist(state, context)`` over what
+    it changed."""
 
     command: Any
     twist: Callable[[Any, Any], None]
@@ -36,7 +37,9 @@ class Twist(msgspec.Struct, frozen=True):
 
 def _twisted(state: Any, context: Any, command: Twist) -> None:
     handlers = {item.type: item.handler for item in DEX.commands}
-    if command.command is not None:
+    if callable(command.command):
+        command.command(state, context)
+    elif command.command is not None:
         handlers[type(command.command)](state, context, command.command)
     command.twist(state, context)
 
@@ -221,6 +224,13 @@ def pays_for_nothing(scene: Scene, rows: Rows) -> None:
     rows.add(scene.other, BASE, 5)
 
 
+def ends_again(scene: Scene, rows: Rows) -> None:
+    """As one that comes now and finds too many makers."""
+    row = rows.row(ORDERS)
+    now, place = row.placed_us, row.priority + 1
+    rows.change(CLOSED, scene.ended, placed_us=now, closed_us=now, priority=place, reason="fill_limit")
+
+
 def order(**values: Any) -> Twister:
     return lambda scene, rows: rows.change(ORDERS, **values)
 
@@ -296,7 +306,7 @@ FORGERIES: dict[str, tuple[Callable[[Scene], Any], Twister, str]] = {
     "deletes what has ended": (SELL, lambda scene, rows: rows.drop(CLOSED, scene.ended), "bad_row"),
     "rewrites what has ended": (
         SELL,
-        lambda scene, rows: rows.change(CLOSED, scene.ended, reason="filled"),
+        ends_again,
         "rewritten",
     ),
     "ends and keeps the money": (CANCEL, keeps_the_money, "wallet_reserved"),
