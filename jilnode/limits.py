@@ -8,9 +8,15 @@ GIBIBYTE = 1024 * MEBIBYTE
 EVENT_BYTES_MAX = 512 * KIBIBYTE
 HEADER_BYTES_MAX = 60 * KIBIBYTE
 CAUSES_PER_ENTRY_MAX = 128
+RECORD_NESTING_MAX = 64
+"""How deep a record's objects and arrays may nest: whatever reads it, from however deep a stack, can."""
+DOCUMENT_NESTING_MAX = RECORD_NESTING_MAX - 5
+"""What a record leaves for a row's document: ``{"sections":{"rows":{"data":[{"doc":`` are its own."""
 SEARCHABLE_BYTES_MAX = 512
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+ORDINAL_MAX = 2**53 - 1
+"""Of epochs, sequences and sizes: every reader of JSON takes it as it is, and what comes a page later has 64 bits."""
 
 # The writer
 WRITER_QUEUE_MAX = 4096

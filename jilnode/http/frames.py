@@ -1,5 +1,7 @@
 """A frame on its way to clients: encoded once, in each of the two forms that a stream has."""
 
+import msgspec
+
 __all__ = ("StreamFrame", "event_stream_end")
 
 
@@ -17,16 +19,17 @@ class StreamFrame:
 
     @property
     def as_event(self) -> bytes:
-        """A server-sent event."""
+        """A server-sent event. Ids and the names of events hold no line break."""
         if not self._as_event:
             self._as_event = b"id: %b\nevent: %b\ndata: %b\n\n" % (self.id.encode(), self.event.encode(), self.data)
         return self._as_event
 
     @property
     def as_message(self) -> str:
-        """The text of a WebSocket message. Ids and events need no escaping."""
+        """The text of a WebSocket message."""
         if not self._as_message:
-            self._as_message = f'{{"id":"{self.id}","event":"{self.event}","data":{self.data.decode()}}}'
+            parts = {"id": self.id, "event": self.event, "data": msgspec.Raw(self.data)}
+            self._as_message = msgspec.json.encode(parts).decode()
         return self._as_message
 
 

@@ -4,9 +4,11 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from jilnode.kernel.names import TRACEPARENT_PATTERN
+
 __all__ = ("accepted", "new_trace_id", "trace_id_of")
 
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(TRACEPARENT_PATTERN.encode())
 
 
 def accepted(traceparent: bytes | None) -> str | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from jilnode.kernel.codec import decode_header, decode_row, decode_section, guard_json, parse_time, section_hash
+from jilnode.kernel.codec import decode_row, decode_section, guard_values, section_hash
 from jilnode.kernel.entry import SECTION_NAMES, Entry, Header, Seal
 from jilnode.kernel.errors import Breach, Parked, Rejected, Unproven
+from jilnode.kernel.headers import check_fields, read_header, time_of
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
@@ -23,11 +24,12 @@ from jilnode.kernel.state import key_fits
 from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import Frontier, leaf_hash
-from jilnode.limits import CAUSES_PER_ENTRY_MAX, EVENT_BYTES_MAX, HEADER_BYTES_MAX, SEARCHABLE_BYTES_MAX
+from jilnode.limits import EVENT_BYTES_MAX, SEARCHABLE_BYTES_MAX
 
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
 
+GENESIS_EVENT = "kernel.genesis"
 TICK_EVENT = "kernel.tick.recorded"
 ROTATION_EVENT = "kernel.key.rotated"
 LAST_EVENTS = (TICK_EVENT, ROTATION_EVENT)
@@ -121,8 +123,8 @@ def _begin(
     first: Entry, known: SourceState | None, network: str, source: str, trusted: Mapping[str, str]
 ) -> tuple[Frontier, bytes, str, int]:
     """Genesis: of a source that the trust file names, or of the next epoch of one that is known."""
-    header = _header(first)
-    if header.type != "kernel.genesis" or header.sequence != 0 or header.network != network:
+    header = read_header(first)
+    if header.type != GENESIS_EVENT or header.sequence != 0 or header.network != network:
         raise Unproven("bad_genesis", f"entry 0 of {source} is no genesis of network {network}")
     item = Verified(first, header, _rows(first, header), 0)
     row = _source_row(item)
@@ -148,20 +150,6 @@ def _begin(
     return Frontier(), known.public_key, row.zone, first.epoch
 
 
-def _header(entry: Entry) -> Header:
-    if len(entry.header) > HEADER_BYTES_MAX:
-        raise Breach("oversized", f"a header of {len(entry.header)} bytes")
-    try:
-        entry.header.decode()
-        header = decode_header(entry.header)
-        guard_json(entry.header)
-        if entry.header.strip() != entry.header:
-            raise ValueError("white space around it")
-    except (msgspec.MsgspecError, ValueError, Rejected) as error:
-        raise Breach("bad_header", f"unreadable header: {error}") from None
-    return header
-
-
 def _rows(entry: Entry, header: Header) -> list[RowRecord]:
     if set(entry.sections) != set(header.sections) or not set(entry.sections) <= set(SECTION_NAMES):
         raise Unproven("bad_section", "the sections are not those that the header names")
@@ -175,7 +163,7 @@ def _rows(entry: Entry, header: Header) -> list[RowRecord]:
             if len(data) > EVENT_BYTES_MAX:
                 raise Breach("oversized", "a section exceeds one event")
             data.decode()
-            guard_json(data)
+            guard_values(data)
             rows = decode_section(data)
         except (msgspec.MsgspecError, ValueError, Rejected) as error:
             raise Breach("bad_section", f"section {name}: {error}") from None
@@ -189,27 +177,21 @@ def _rows(entry: Entry, header: Header) -> list[RowRecord]:
 
 
 def _verify_entry(entry: Entry, source: str, network: str, epoch: int, sequence: int, registry: Registry) -> Verified:
-    header = _header(entry)
+    header = read_header(entry)
     if (header.source_id, header.network) != (source, network) or entry.source != source:
         raise Breach("forged_source", f"an entry of {header.network}/{header.source_id} in the journal of {source}")
     if header.epoch != epoch or header.sequence != sequence:
         code = "replayed" if (header.epoch, header.sequence) < (epoch, sequence) else "gap"
         raise Breach(code, f"entry {header.epoch}/{header.sequence} where {epoch}/{sequence} belongs")
-    module = header.type.partition(".")[0]
-    if header.topic != f"jil.{module}" or not module or module == "jil":
-        raise Breach("bad_header", f"type {header.type!r} on topic {header.topic!r}")
-    if header.cause is not None and len(header.cause) > CAUSES_PER_ENTRY_MAX:
-        raise Breach("oversized", f"{len(header.cause)} causes")
     if header.min_reader > KERNEL_VERSION:
         raise Parked("min_reader", f"entry {sequence} of {source} needs a reader of version {header.min_reader}")
     for name, version in header.schema.items():
         if version > registry.versions.get(name, version):
             raise Parked("min_reader", f"entry {sequence} of {source} is of {name} version {version}")
-    try:
-        time_us = parse_time(header.timestamp)
-    except ValueError as error:
-        raise Breach("bad_header", str(error)) from None
-    return Verified(entry, header, _rows(entry, header), time_us)
+    check_fields(header)
+    if sequence and header.type == GENESIS_EVENT:
+        raise Breach("bad_genesis", f"an epoch begins with its genesis; it is entry {sequence}")
+    return Verified(entry, header, _rows(entry, header), time_of(header))
 
 
 def _source_row(item: Verified) -> Source:
@@ -290,6 +272,8 @@ def _check_weight(engine: "Engine", source: str, before: int) -> None:
 def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: bool) -> None:
     header = item.header
     source = header.source_id
+    if item.time_us < state.time_us:
+        raise Breach("bad_header", f"{header.timestamp} is earlier than the entry before")
     _check_causes(engine, item)
     changes: dict[str, list[RowChange]] = {}
     unknown = ""
@@ -314,8 +298,8 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
     if header.type == TICK_EVENT:
         state.tick_us = item.time_us
         state.tick_size = header.sequence + 1
-    elif SOURCES.name in changes and header.type not in ("kernel.genesis", ROTATION_EVENT):
-        raise Breach("foreign_row", "only genesis and key rotation change a source's row")
+    elif SOURCES.name in changes:
+        _check_identity(header, changes[SOURCES.name])
     invariants = engine.registry.checks(header.schema, tuple(changes))
     if invariants:
         causes = engine.recorder.cause_rows(header.cause or ())
@@ -337,6 +321,17 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
             if problem is not None:
                 raise Breach(f"invariant.{invariant.name}", problem)
     state.time_us = item.time_us
+
+
+def _check_identity(header: Header, changes: list[RowChange]) -> None:
+    """A source is what its genesis says, but for its key."""
+    ((_, before, after),) = changes
+    if header.type == GENESIS_EVENT:
+        return
+    if header.type != ROTATION_EVENT:
+        raise Breach("foreign_row", "only genesis and key rotation change a source's row")
+    if before is None or after is None or msgspec.structs.replace(before, public_key=after.public_key) != after:
+        raise Breach("bad_row", "a key rotation changes the key and nothing else")
 
 
 def _apply_row(

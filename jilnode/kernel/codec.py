@@ -1,5 +1,6 @@
 """Exact bytes: rows, sections, headers and records, encoded and decoded; and the hashes of those bytes."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,7 +12,7 @@ import msgspec
 from jilnode.kernel.entry import BusValue, Entry, Header, Place, Section
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.rows import Row
-from jilnode.limits import INT64_MAX, INT64_MIN
+from jilnode.limits import DOCUMENT_NESTING_MAX, INT64_MAX, INT64_MIN, RECORD_NESTING_MAX
 
 __all__ = (
     "decision_hash",
@@ -27,6 +28,7 @@ __all__ = (
     "format_time",
     "guard_documents",
     "guard_json",
+    "guard_values",
     "parse_time",
     "rows_of",
     "section_hash",
@@ -36,7 +38,11 @@ R = TypeVar("R", bound=Row)
 
 encode_document = msgspec.json.Encoder(order=None).encode
 """A row's JSON bytes, of which nobody has seen yet whether every database takes them."""
-_DIGITS = bytes([ord("0") if 48 <= byte < 58 else byte for byte in range(256)])
+_ALIKE = bytes.maketrans(b"123456789{}", b"000000000[]")
+"""To a quick scan one digit is as good as another, and so is one kind of bracket."""
+_BRACKETS_ONLY = bytes([byte for byte in range(256) if byte not in b'[]{}"'])
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _LONG_NUMBER = b"0" * 19
 """int64 has at most 19 digits; fewer are always within it."""
 _FIRST_SURROGATE, _LAST_SURROGATE = chr(0xD800), chr(0xDFFF)
@@ -55,25 +61,50 @@ def decode_row(doc: bytes, row_type: type[R]) -> R:
 
 
 def guard_json(doc: bytes) -> None:
-    """Raises ``Rejected('bad_json')`` for NUL, lone surrogates and integers beyond int64, unknown fields included.
+    """Raises ``Rejected('bad_json')`` for NUL, lone surrogates, integers beyond int64 and what is nested too deeply,
+    unknown fields included.
 
     The quick scan passes nearly everything; a suspicious document is decoded whole and walked.
     """
-    if _suspicious(doc):
-        _walk(msgspec.json.decode(doc), "")
+    if not _nests_within(doc, DOCUMENT_NESTING_MAX):
+        raise Rejected("bad_json", f"nested more than {DOCUMENT_NESTING_MAX} deep", field="/")
+    guard_values(doc)
+
+
+def guard_values(text: bytes) -> None:
+    """The same of what ``decode_record`` has passed: how deep it is nested was looked at."""
+    if _suspicious(text, text.translate(_ALIKE)):
+        _walk(msgspec.json.decode(text), "")
 
 
 def guard_documents(documents: list[bytes]) -> None:
     """The same of each, and all scanned at once: one's end and the next one's beginning make no number together."""
-    if _suspicious(b"".join(documents)):
+    text = b"".join(documents)
+    alike = text.translate(_ALIKE)
+    # Each document is an object, so of all that open, one for each other document is not around what is deepest.
+    if alike.count(b"[") - len(documents) >= DOCUMENT_NESTING_MAX or _suspicious(text, alike):
         for doc in documents:
             guard_json(doc)
 
 
-def _suspicious(text: bytes) -> bool:
+def _suspicious(text: bytes, alike: bytes) -> bool:
     # ``find``, because ``in`` first tries whether its left side is a number; of one byte first, because that is quick.
     escapes = text.find(b"\\") >= 0 and text.find(b"\\u") >= 0
-    return escapes or text.translate(_DIGITS).find(_LONG_NUMBER) >= 0
+    return escapes or alike.find(_LONG_NUMBER) >= 0
+
+
+def _nests_within(text: bytes, bound: int) -> bool:
+    """Whether the objects and arrays of a JSON text are nested at most so deep. No recursion, whatever the text."""
+    # Of siblings one at most is around what is deepest.
+    if text.count(b"{") + text.count(b"[") - text.count(b"},{") <= bound:
+        return True
+    brackets = text.translate(_ALIKE, _BRACKETS_ONLY).replace(b'""', b"")
+    if brackets.find(b'"') >= 0 or text.find(b"\\") >= 0:
+        # There are brackets in strings.
+        brackets = _STRING.sub(b"", text).translate(_ALIKE, _BRACKETS_ONLY)
+    for _ in range(bound):
+        brackets = brackets.replace(b"[]", b"")
+    return not brackets
 
 
 def _walk(value: object, path: str) -> None:
@@ -152,10 +183,17 @@ def encode_record(entry: Entry) -> bytes:
 
 def decode_record(value: bytes) -> Entry:
     """Slices the header's and the sections' exact bytes out of a bus value. Raises ``msgspec.MsgspecError``, and
-    ``ValueError`` for bytes around them: whoever slices by the wire page must find the same."""
-    record = _record_decoder.decode(value)
-    header = bytes(record.header)
-    place = _place_decoder.decode(header)
+    ``ValueError`` for what is no UTF-8, nested too deeply, or has bytes around them: whoever slices by the wire page
+    must find the same."""
+    value.decode()
+    try:
+        record = _record_decoder.decode(value)
+        header = bytes(record.header)
+        place = _place_decoder.decode(header)
+    except RecursionError:
+        raise ValueError("nested deeper than this reader can follow") from None
+    if not _nests_within(value, RECORD_NESTING_MAX):
+        raise ValueError(f"nested more than {RECORD_NESTING_MAX} deep")
     # {"header":H,"sections":{"N":S,"N":S}}
     framing = 25 + sum([len(name) + len(section) + 4 for name, section in record.sections.items()])
     if record.sections:
@@ -181,8 +219,8 @@ def format_time(time_us: int) -> str:
 
 def parse_time(text: str) -> int:
     """Microseconds of a timestamp in the one accepted form. Raises ``ValueError``."""
-    if len(text) != 27 or text[19] != "." or text[26] != "Z":
-        raise ValueError(f"not a timestamp: {text!r}")
+    if _TIME.fullmatch(text) is None:
+        raise ValueError(f"not a timestamp: {text!r:.100}")
     return _second_of(text[:19]) * 1_000_000 + int(text[20:26])
 
 

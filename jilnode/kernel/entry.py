@@ -9,6 +9,9 @@ from typing import Annotated
 
 import msgspec
 
+from jilnode.kernel.names import HASH_PATTERN, SOURCE_PATTERN
+from jilnode.limits import ORDINAL_MAX
+
 __all__ = (
     "BusValue",
     "CauseReference",
@@ -28,7 +31,10 @@ __all__ = (
 Version = Annotated[int, msgspec.Meta(ge=1)]
 """Of a module. Below the first no invariant holds, so nobody could judge an entry that names such a one."""
 
-CauseReference = tuple[str, int, int, str]
+Ordinal = Annotated[int, msgspec.Meta(ge=0, le=ORDINAL_MAX)]
+"""An epoch or a sequence."""
+
+CauseReference = tuple[str, Ordinal, Ordinal, str]
 """(source, epoch, sequence, leaf hash in hex)."""
 
 SECTION_NAMES = ("memo", "rows")
@@ -82,8 +88,8 @@ class Header(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     event_id: str
     network: str
     source_id: str
-    epoch: int
-    sequence: int
+    epoch: Ordinal
+    sequence: Ordinal
     topic: str
     type: str
     timestamp: str
@@ -110,15 +116,16 @@ class Section(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommandPlace(msgspec.Struct, frozen=True, gc=False):
-    key_hash: str
+    key_hash: Annotated[str, msgspec.Meta(pattern=rf"\A{HASH_PATTERN}\Z")]
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """What of a header says where its entry belongs."""
+    """What of a header says where its entry belongs. It is looked at before anybody knows who signed it, if anybody
+    did, so each of it is of its form."""
 
-    source_id: str
-    epoch: int
-    sequence: int
+    source_id: Annotated[str, msgspec.Meta(pattern=rf"\A{SOURCE_PATTERN}\Z")]
+    epoch: Ordinal
+    sequence: Ordinal
     command: CommandPlace | None = None
 
 

@@ -1,7 +1,7 @@
 """The names things go by: one NewType for each kind of id, and the grammar of what may be a name.
 
 Grammar (design section 6, wire format): a node id is lower case; a row key is UTF-8 parts ``[A-Za-z0-9._~@:-]{1,64}``
-joined by ``/``, at most 256 bytes, compared bytewise.
+joined by ``/``, at most 256 bytes, compared bytewise; an event's type is lower-case parts joined by dots.
 """
 
 import re
@@ -25,7 +25,15 @@ KEY_BYTES_MAX = 256
 PART_CHARS_MAX = 64
 _PART = f"[A-Za-z0-9._~@:-]{{1,{PART_CHARS_MAX}}}"
 _KEY = re.compile(f"{_PART}(?:/{_PART})*")
-_SOURCE = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+SOURCE_PATTERN = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_SOURCE = re.compile(SOURCE_PATTERN)
+EVENT_CHARS_MAX = 128
+MODULE_PATTERN = "[a-z][a-z0-9_]*"
+HASH_PATTERN = "[0-9a-f]{64}"
+_MODULE = re.compile(MODULE_PATTERN)
+_EVENT = re.compile(rf"{MODULE_PATTERN}(?:\.[a-z0-9_]+)+")
+TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+"""W3C trace context. The group is the trace id."""
 
 
 def valid_new_key(key: str) -> bool:
@@ -39,6 +47,23 @@ _remembered = lru_cache(maxsize=16_384)(valid_new_key)
 def valid_key(key: str) -> bool:
     """Whether it may be the key of a row. What is too long for one is not remembered: callers choose it."""
     return len(key) <= KEY_BYTES_MAX and _remembered(key)
+
+
+def valid_module(name: str) -> bool:
+    return _MODULE.fullmatch(name) is not None
+
+
+def _fits_event(name: str) -> bool:
+    return _EVENT.fullmatch(name) is not None
+
+
+_remembered_events = lru_cache(maxsize=1024)(_fits_event)
+
+
+def valid_event(name: str) -> bool:
+    """Whether it may be the type of an event: dotted, lower case, its first part the module's name. As with keys, what
+    is too long is not remembered."""
+    return len(name) <= EVENT_CHARS_MAX and _remembered_events(name)
 
 
 def nth_key(first: str, number: int) -> str:
@@ -56,9 +81,13 @@ _ENDINGS = tuple(map(_ending, range(1024)))
 """An event of many rows asks for hundreds of them."""
 
 
+def valid_source(name: str) -> bool:
+    return _SOURCE.fullmatch(name) is not None
+
+
 def source_id(text: str) -> SourceId:
     """``text`` lowered and checked. Raises ``ValueError`` when it is no source id."""
     lowered = text.strip().lower()
-    if _SOURCE.fullmatch(lowered) is None:
+    if not valid_source(lowered):
         raise ValueError(f"not a node id: {text!r} (3 to 63 of a-z 0-9 . -, no dot or hyphen at the ends)")
     return SourceId(lowered)

@@ -8,6 +8,7 @@ import msgspec
 
 from jilnode.kernel.command import Command, Reaction
 from jilnode.kernel.invariants import Invariant
+from jilnode.kernel.names import valid_event, valid_module
 from jilnode.kernel.system import COMMANDS, KERNEL_VERSION, TABLES
 from jilnode.kernel.table import Table
 
@@ -44,7 +45,7 @@ def tables_of_kinds(
 
 
 class Registry:
-    """Raises ``ValueError`` for a name that is there twice or outside its module."""
+    """Raises ``ValueError`` for a name that is there twice, outside its module, or not of its form."""
 
     def __init__(self, modules: Iterable[ModuleLike]) -> None:
         self.versions: dict[str, int] = {"kernel": KERNEL_VERSION}
@@ -56,6 +57,8 @@ class Registry:
         for module in modules:
             if module.name in self.versions:
                 raise ValueError(f"module {module.name} is there twice")
+            if not valid_module(module.name):
+                raise ValueError(f"no name of a module: {module.name!r}")
             self.versions[module.name] = module.version
             self.invariants[module.name] = module.invariants
             self.reactions += module.reactions
@@ -66,8 +69,8 @@ class Registry:
             for command in module.commands:
                 if command.type in self.commands or command.event in self.events:
                     raise ValueError(f"command {command.event} is there twice")
-                if not command.event.startswith(module.name + "."):
-                    raise ValueError(f"event {command.event} is not of module {module.name}")
+                if not command.event.startswith(module.name + ".") or not valid_event(command.event):
+                    raise ValueError(f"event {command.event} is not of module {module.name}, or no name of an event")
                 self.commands[command.type] = command
                 self.events[command.event] = command
         kinds = tables_of_kinds(self.tables.values(), self.invariants.values())

@@ -13,6 +13,7 @@ import pytest
 
 from jilnode.http.auth import Principal
 from jilnode.http.events_stream import EventStream, filter_of, position_of
+from jilnode.http.frames import StreamFrame
 from jilnode.http.ports import Position
 from jilnode.http.streams import Streams
 from jilnode.http.visible import Filter, Seer
@@ -313,3 +314,8 @@ def test_positions() -> None:
     for text in ("", "ch-zug-01/0", "ch-zug-01/0/-1", "CH/0/1", "a/b/c/d", "ch-zug-01/0/" + "9" * 30):
         with pytest.raises(Rejected):
             position_of(text)
+
+
+def test_a_message_is_one_object_whatever_its_parts_are_called() -> None:
+    frame = StreamFrame('a","id":"b', 'c","event":"d', b'{"n":1}')
+    assert msgspec.json.decode(frame.as_message) == {"id": 'a","id":"b', "event": 'c","event":"d', "data": {"n": 1}}

@@ -9,7 +9,7 @@ import pytest
 
 from jilnode.kernel.apply import Group, verify
 from jilnode.kernel.codec import decode_header, decode_section, encode_header, encode_section, section_hash
-from jilnode.kernel.entry import Entry, Header, Seal, SectionReference
+from jilnode.kernel.entry import CommandReference, Entry, Header, Outcome, Seal, SectionReference
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash
@@ -85,6 +85,12 @@ def set_header(**fields: object) -> Callable[[Header], Header]:
     return lambda header: msgspec.structs.replace(header, **fields)
 
 
+def identity(**fields: str) -> bytes:
+    """The row of the first node's genesis, but for ``fields``."""
+    public_key = TestNode("ch-zug-01").key.public_key.hex()
+    return msgspec.json.encode({"network": "dev", "zone": "XX_DEV", "public_key": public_key} | fields)
+
+
 LIES = {
     "minting": ("invariant.conserved", {"change": replace_text(b'"amount":12', b'"amount":13')}),
     "foreign row": ("foreign_row", {"change": add_row("ledger.pot", "c/gb-lon-01", b'{"amount":1}')}),
@@ -145,6 +151,61 @@ LIES = {
         {"change": replace_text(b'"amount":12', b'"amount":13'), "head": set_header(schema={"ledger": -1})},
     ),
     "time that is none": ("bad_header", {"head": set_header(timestamp="2026")}),
+    "time with a sign": ("bad_header", {"head": set_header(timestamp="2026-11-23T06:33:00.+1_345Z")}),
+    "time in another form": ("bad_header", {"head": set_header(timestamp="2026-11-23t06:33:00.000000Z")}),
+    "time in other digits": (
+        "bad_header",
+        {"head": set_header(timestamp="202\N{ARABIC-INDIC DIGIT SIX}-11-23T06:33:00.000000Z")},
+    ),
+    "time before the entry before": ("bad_header", {"head": set_header(timestamp="2026-11-23T06:32:59.999999Z")}),
+    "type with line breaks": (
+        "bad_header",
+        {
+            "head": set_header(
+                type="ledger.a\n\nid: gb-lon-01/0/99\nevent: wallet.transfer.posted\ndata: {}\n\nevent: x"
+            )
+        },
+    ),
+    "type with quotes": ("bad_header", {"head": set_header(type='ledger.a","id":"gb-lon-01/0/99","event":"ledger.b')}),
+    "type that is a module's name": ("bad_header", {"head": set_header(type="ledger")}),
+    "type without an end": ("bad_header", {"head": set_header(type="ledger.a" + "b" * 121)}),
+    "event id that is none": ("bad_header", {"head": set_header(event_id="x\n")}),
+    "event id of another version": (
+        "bad_header",
+        {"head": set_header(event_id="01a2071b-9d60-4000-9e54-55107f7211a8")},
+    ),
+    "actor that is none": ("bad_header", {"head": set_header(actor="a\nb")}),
+    "actor without an end": ("bad_header", {"head": set_header(actor="a" * 257)}),
+    "trace that is none": ("bad_header", {"head": set_header(traceparent="\n")}),
+    "trace of zeros": ("bad_header", {"head": set_header(traceparent=f"00-{'0' * 32}-{'0' * 16}-00")}),
+    "outcome that is none": ("bad_header", {"head": set_header(outcome=Outcome("perhaps", "00" * 32))}),
+    "outcome without a hash": ("bad_header", {"head": set_header(outcome=Outcome("approved", "AB" * 32))}),
+    "key hash that is none": ("bad_header", {"head": set_header(command=CommandReference("00", "00" * 32, 201))}),
+    "body hash that is none": ("bad_header", {"head": set_header(command=CommandReference("00" * 32, "", 201))}),
+    "status that is none": ("bad_header", {"head": set_header(command=CommandReference("00" * 32, "00" * 32, 7))}),
+    "module that is none": ("bad_header", {"head": set_header(schema={"ledger": 1, "x\n": 1})}),
+    "cause before the first": ("bad_header", {"head": set_header(cause=(("gb-lon-01", 0, -1, "00" * 32),))}),
+    "genesis in the middle": (
+        "bad_genesis",
+        {
+            "change": lambda rows: [("kernel.source", "ch-zug-01", identity(zone="CH_FINMA"))],
+            "head": set_header(type="kernel.genesis", topic="jil.kernel", schema={"kernel": 1}),
+        },
+    ),
+    "rotation to another zone": (
+        "bad_row",
+        {
+            "change": lambda rows: [("kernel.source", "ch-zug-01", identity(zone="CH_FINMA"))],
+            "head": set_header(type="kernel.key.rotated", topic="jil.kernel", schema={"kernel": 1}),
+        },
+    ),
+    "rotation to another network": (
+        "bad_row",
+        {
+            "change": lambda rows: [("kernel.source", "ch-zug-01", identity(network="mainnet"))],
+            "head": set_header(type="kernel.key.rotated", topic="jil.kernel", schema={"kernel": 1}),
+        },
+    ),
     "header that is no JSON": ("bad_header", {"raw_header": lambda data: data[:-1]}),
     "oversized header": ("oversized", {"head": set_header(actor="a" * HEADER_BYTES_MAX)}),
     "cause that is another entry": (
