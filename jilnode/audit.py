@@ -8,11 +8,11 @@ import msgspec
 
 from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
-from jilnode.events.record import SEAL_KIND, seal_of_record
+from jilnode.events.record import read_record
 from jilnode.kernel.apply import Group, apply, needed, verify
-from jilnode.kernel.codec import decode_header, decode_record, section_hash
+from jilnode.kernel.codec import decode_header, section_hash
 from jilnode.kernel.engine import Engine
-from jilnode.kernel.entry import Entry
+from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Missing, Parked
 from jilnode.kernel.ports import RowWrite, Wanted
 from jilnode.kernel.registry import Registry
@@ -68,15 +68,16 @@ class Auditor:
             self._opened = True
         feed = self._feeds.setdefault(record.source, Feed(record.source))
         try:
-            if record.kind == SEAL_KIND:
-                feed.seals.append(seal_of_record(record))
+            item = read_record(record)
+            if isinstance(item, Seal):
+                feed.seals.append(item)
                 self._seals += 1
                 await self._advance(feed)
-            elif not record.kind.startswith("jil."):
-                entry = _readable(record)
-                if entry.sequence == 0 and self._take_genesis:
-                    self._trusted.setdefault(entry.source, leaf_hash(entry.header).hex())
-                feed.entries.append(entry)
+            elif item is not None:
+                _check_sections(item)
+                if item.sequence == 0 and self._take_genesis:
+                    self._trusted.setdefault(item.source, leaf_hash(item.header).hex())
+                feed.entries.append(item)
         except Breach as breach:
             return f"{record.source}: {breach}"
         return None
@@ -185,15 +186,13 @@ class Auditor:
         return lines
 
 
-def _readable(record: Record) -> Entry:
+def _check_sections(entry: Entry) -> None:
     """Looks at the entry alone, so that a finding names it and not only the seal that it falls under."""
+    place = f"entry {entry.epoch}/{entry.sequence}"
     try:
-        entry = decode_record(record.value)
-        place = f"entry {entry.epoch}/{entry.sequence}"
         sections = decode_header(entry.header).sections
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Breach("unreadable", f"an entry that is not one: {error}") from None
+    except msgspec.MsgspecError as error:
+        raise Breach("unreadable", f"{place}: its header is none: {error}") from None
     for name, data in entry.sections.items():
         if name not in sections or sections[name].hash != section_hash(data):
             raise Breach("bad_section", f"{place}: section {name} is not the one that the header hashed")
-    return entry

@@ -9,6 +9,7 @@ import httpx
 from jilnode.cli.journals import DatabaseJournals, is_database, journal_records
 from jilnode.cli.token import make_development_token
 from jilnode.events.bus import Record
+from jilnode.events.record import SEAL_KIND
 from jilnode.http.stream_route import STREAM_PATH, STREAM_SCOPE
 from jilnode.http.visible import AUDIT_SCOPE
 from jilnode.kernel.codec import decode_header, decode_record
@@ -47,9 +48,11 @@ async def _print_journal(target: str, options: argparse.Namespace) -> None:
         raise OSError("an export file does not grow: --follow needs a database or a node's address")
     records = _growing(target, options.source) if options.follow else journal_records(target, options.source)
     async for record in records:
-        if record.kind.startswith("jil.") or not record.kind.startswith(options.type):
+        if record.kind == SEAL_KIND:
             continue
         header = decode_header(decode_record(record.value).header)
+        if not header.type.startswith(options.type):
+            continue
         place = f"{header.source_id}/{header.epoch}/{header.sequence}"
         print(f"{header.timestamp}  {place:<28} {header.type:<28} {header.actor or ''}", flush=options.follow)
 

@@ -15,9 +15,9 @@ Lane = str
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``kind`` is the CloudEvents type: ``jil.seal`` for a seal, otherwise the entry's event type. Readers skip kinds
-    that begin with ``jil.`` and that they don't know. ``value``: an entry's ``encode_record`` bytes, or a seal's signed
-    note."""
+    """``kind`` is the CloudEvents type: ``jil.seal`` for a seal, the entry's event type, or ``jil.entry`` where that is
+    not told. Readers skip other kinds that begin with ``jil.``. ``value``: an entry's ``encode_record`` bytes, or a
+    seal's signed note."""
 
     kind: str
     source: str

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from jilnode.events.bus import Record
-from jilnode.events.record import SEAL_KIND
-from jilnode.kernel.codec import decode_header, decode_record
+from jilnode.events.record import ENTRY_KIND, SEAL_KIND, seal_of_note
+from jilnode.kernel.codec import decode_record
 from jilnode.kernel.errors import Breach
-from jilnode.kernel.seal import parse_seal
 
 __all__ = ("read_lines", "write_lines")
 
@@ -24,7 +23,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 def write_lines(records: Iterable[Record]) -> Iterator[bytes]:
     for record in records:
-        kind = SEAL_KIND if record.kind == SEAL_KIND else "jil.entry"
+        kind = SEAL_KIND if record.kind == SEAL_KIND else ENTRY_KIND
         yield _encode(_Line(kind, record.value.decode())) + b"\n"
 
 
@@ -37,9 +36,8 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
             line = _decode(text)
             value = line.value.encode()
             if line.type == SEAL_KIND:
-                yield Record(SEAL_KIND, parse_seal(line.value).origin.split("/")[2], value)
-            elif line.type == "jil.entry":
-                entry = decode_record(value)
-                yield Record(decode_header(entry.header).type, entry.source, value)
-        except (msgspec.MsgspecError, ValueError, IndexError) as error:
+                yield Record(SEAL_KIND, seal_of_note(value).source, value)
+            elif line.type == ENTRY_KIND:
+                yield Record(ENTRY_KIND, decode_record(value).source, value)
+        except (msgspec.MsgspecError, ValueError, Breach) as error:
             raise Breach("unreadable", f"line {number}: {error}") from None

@@ -20,7 +20,7 @@ from aiokafka.helpers import create_ssl_context
 
 from jilnode.events.bus import BusDown, Lane, Record
 from jilnode.events.kafka_reach import why_unreachable
-from jilnode.events.record import SEAL_KIND, seal_of_record
+from jilnode.events.record import SEAL_KIND, seal_of_note
 from jilnode.kernel.codec import decode_header, decode_record
 
 __all__ = ("DEAD_LETTERS", "TOPIC", "KafkaBus", "kafka_tls", "partition_of")
@@ -233,7 +233,7 @@ class KafkaBus:
     def _headers(self, record: Record) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0, binary mode."""
         if record.kind == SEAL_KIND:
-            seal = seal_of_record(record)
+            seal = seal_of_note(record.value)
             identity, moment, content = f"{seal.source}/{seal.epoch}/{seal.size}", None, b"text/plain"
         else:
             header = decode_header(decode_record(record.value).header)
@@ -334,6 +334,6 @@ def _lane(topic: TopicPartition) -> Lane:
 def _record(message: Any) -> Record:
     """What can't be read as a record of ours keeps its bytes, so that it ends among the dead letters."""
     headers = dict(message.headers)
-    kind = headers.get("ce_type", b"unreadable").decode(errors="replace")
+    kind = (headers.get("ce_type") or b"unreadable").decode(errors="replace")
     source = (message.key or b"").decode(errors="replace")
     return Record(kind, source, message.value or b"")

@@ -11,6 +11,7 @@ import msgspec
 from jilnode.events.bus import Lane, Record
 from jilnode.events.export import read_lines
 from jilnode.events.peer_token import make_token
+from jilnode.events.record import SEAL_KIND
 from jilnode.kernel.codec import decode_record
 from jilnode.kernel.errors import Breach
 from jilnode.kernel.writer import Writer
@@ -168,7 +169,7 @@ class PeerBus:
     async def _feed(self, lane: Lane, body: bytes) -> None:
         try:
             records = list(read_lines(body.splitlines()))
-            last = [record for record in records if not record.kind.startswith("jil.")][-1:]
+            last = [record for record in records if record.kind != SEAL_KIND][-1:]
             fed = [decode_record(record.value) for record in last]
         except Breach as breach:
             raise _Unreachable(str(breach)) from None

@@ -10,15 +10,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-import msgspec
-
 from jilnode.events.bus import Bus, Lane, Record
 from jilnode.events.duplicates import Duplicates
 from jilnode.events.feed import Feed
 from jilnode.events.quarantine import Quarantine, written
-from jilnode.events.record import SEAL_KIND, seal_of_record
+from jilnode.events.record import read_record, record_of_seal, unread_record
 from jilnode.kernel.apply import Group, VerifiedGroup, verify
-from jilnode.kernel.codec import decode_header, decode_record, encode_record
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
@@ -108,23 +105,18 @@ class Replicator:
     # Gathering
 
     async def _sort(self, lane: Lane, record: Record) -> None:
-        if record.kind == SEAL_KIND:
-            try:
-                seal = seal_of_record(record)
-            except Breach as breach:
-                await self._dead_letter(record, breach)
-                return
-            await self._gather(lane, record, seal.source, seal)
-        elif not record.kind.startswith("jil."):
-            try:
-                entry = decode_record(record.value)
-            except (msgspec.MsgspecError, ValueError) as error:
-                await self._dead_letter(record, Breach("unreadable", str(error)))
-                return
-            if entry.source != record.source:
-                await self._dead_letter(record, Breach("forged_source", f"{record.source} sent as {entry.source}"))
-                return
-            await self._gather(lane, record, entry.source, entry)
+        try:
+            item = read_record(record)
+        except Breach as breach:
+            await self._dead_letter(record, breach)
+        except Exception as error:
+            # A fault of ours. Read again it would fail again, and nobody behind it would be followed.
+            logger.exception("a record could not be looked at", extra={"fields": {"source": record.source}})
+            self._engine.alarms.append(f"unreadable: a record made this program fail ({type(error).__name__})")
+            await self._dead_letter(record, Breach("unreadable", f"this program failed ({type(error).__name__})"))
+        else:
+            if item is not None:
+                await self._gather(lane, record, item.source, item)
 
     async def _gather(self, lane: Lane, record: Record, source: str, item: Entry | Seal) -> None:
         known = self._engine.sources.get(source)
@@ -242,7 +234,7 @@ class Replicator:
                 break
             if source == self._engine.source and self._writer.writable:
                 await self._fork(
-                    source, b"", _record_of(group.seal), f"entries of {source} that this node did not write"
+                    source, b"", record_of_seal(group.seal), f"entries of {source} that this node did not write"
                 )
                 return 0, None
             if projected is None:
@@ -295,7 +287,7 @@ class Replicator:
             feed.choose(variant)
             return True
         feed.forget_seal(group.seal)
-        await self._dead_letter(_record_of(group.seal), error)
+        await self._dead_letter(record_of_seal(group.seal), error)
         if known is not None and self._duplicates.signed(group.seal, known):
             self._doubt(feed, known)
         return bool(feed.seals)
@@ -339,7 +331,9 @@ class Replicator:
         held = _held(feed)
         if record is not None:
             held.append(record)
-        accused = record.value if record is not None else b"\n".join(_record_of(item).value for item in evidence or ())
+        accused = (
+            record.value if record is not None else b"\n".join(unread_record(item).value for item in evidence or ())
+        )
         await self._quarantine.suspend(source, breach, held, accused, other)
         feed.clear()
 
@@ -409,13 +403,7 @@ class Replicator:
 
 
 def _held(feed: Feed) -> list[Record]:
-    return [*map(_record_of, feed.entries), *map(_record_of, feed.seals)]
-
-
-def _record_of(item: Entry | Seal) -> Record:
-    if isinstance(item, Seal):
-        return Record(SEAL_KIND, item.source, item.note.encode())
-    return Record(decode_header(item.header).type, item.source, encode_record(item))
+    return [*map(unread_record, feed.entries), *map(unread_record, feed.seals)]
 
 
 def _ignore(future: "asyncio.Future[None]") -> None:

@@ -10,6 +10,7 @@ Key id = first four bytes of SHA-256(name, newline, 0x01, public key). A commit 
 signature lines.
 """
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -18,10 +19,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from jilnode.kernel.errors import Breach
+from jilnode.limits import ORDINAL_MAX
 
 __all__ = ("Checkpoint", "SealKey", "make_seal", "origin_of", "parse_seal", "verify_seal")
 
 _ED25519 = b"\x01"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+"""What C2SP forbids in a note, and what not every database takes."""
 
 
 def origin_of(network: str, source: str, epoch: int) -> str:
@@ -81,8 +85,10 @@ def parse_seal(note: str) -> Checkpoint:
         text, _, tail = note.partition("\n\n")
         origin, size_text, root_text = text.split("\n")
         size, root = int(size_text), b64decode(root_text, validate=True)
-        if str(size) != size_text or size < 0 or len(root) != 32 or not tail.endswith("\n"):
+        if str(size) != size_text or not 0 <= size <= ORDINAL_MAX or len(root) != 32 or not tail.endswith("\n"):
             raise ValueError("not canonical")
+        if _CONTROL.search(note) is not None:
+            raise ValueError("it holds a control character")
         signatures = []
         for line in tail[:-1].split("\n"):
             dash, name, blob = line.split(" ")

@@ -11,8 +11,8 @@ import uvloop
 
 from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
-from jilnode.events.record import SEAL_KIND, records_of, seal_of_record
-from jilnode.kernel.codec import decode_record
+from jilnode.events.record import read_record, records_of
+from jilnode.kernel.entry import Entry
 from jilnode.kernel.ports import Store
 from jilnode.limits import WRITER_FOREIGN_ENTRIES_MAX
 from jilnode.stores.memory import MemoryStore
@@ -105,10 +105,12 @@ async def _follow(store: Store, genesis: str, records: list[Record]) -> tuple[fl
         feed, done = Feed(SOURCE), 0
         began, cpu = time.perf_counter(), time.process_time()
         for record in records:
-            if record.kind != SEAL_KIND:
-                feed.entries.append(decode_record(record.value))
+            item = read_record(record)
+            if isinstance(item, Entry):
+                feed.entries.append(item)
                 continue
-            feed.seals.append(seal_of_record(record))
+            assert item is not None
+            feed.seals.append(item)
             if len(feed.entries) >= WRITER_FOREIGN_ENTRIES_MAX - COMMIT_ENTRIES or record is records[-1]:
                 for group in feed.groups(merged=True):
                     await two.apply(group)
