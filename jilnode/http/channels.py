@@ -143,7 +143,13 @@ class Channels:
         self._forget_idle()
         if not self.count:
             return
-        changes = [EntryRows.of(entry) for entry in entries]
+        try:
+            changes = [EntryRows.of(entry) for entry in entries]
+        except Exception:
+            _log.exception("an entry can't be shown", extra={"fields": {"entries": len(entries)}})
+            for channel in [one for channels in self._channels.values() for one in channels.values()]:
+                self._fail(channel)
+            return
         for feed, channels in self._channels.items():
             if not channels:
                 continue

@@ -73,7 +73,13 @@ class Chores:
         image = await self._loader.until_loaded(lambda: self._engine.caches[table].get(key))
         if image is None:
             return Rejected("gone", "the row is gone")
-        submission = Submission(command(key, image.row), self._engine.source, frozenset({"kernel"}))
+        try:
+            submission = Submission(command(key, image.row), self._engine.source, frozenset({"kernel"}))
+        except Exception:
+            # The row may be another node's: what it makes a module do here must not end the writer.
+            logger.exception("no command could be made of a row", extra={"fields": {"table": table.name}})
+            self._engine.alarms.append(f"a module failed over a row of {table.name}")
+            return Rejected("internal_error", "no command could be made of the row", status=500)
         outcome = await self._decide(submission, self._engine.now_us())
         if isinstance(outcome, Rejected):
             logger.warning(

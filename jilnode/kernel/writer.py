@@ -363,10 +363,10 @@ class Writer:
             engine.state.begin(0, 0)
             try:
                 item.write(engine)
+                engine.finish_local()
             except BaseException:
                 engine.state.undo()
                 raise
-            engine.finish_local()
 
         try:
             await self._loader.until_loaded(write)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from jilnode.http.app import NodeApp
@@ -347,6 +348,19 @@ async def test_a_delta_that_fails_ends_its_channel_and_nothing_else(
         await healthy.until({"ch-zug-01/a.1": 2})
         async with listen(server, f"/v1/boards/{board}/stream", after=position) as again:
             assert (await again.next()).event == "snapshot"
+
+
+async def test_an_entry_that_can_t_be_shown_ends_the_channels_and_not_the_writer(
+    node: TestNode, app: NodeApp, server: HttpServer, listen: Any
+) -> None:
+    async with listen(server, PATH) as listener:
+        await listener.next()
+        await node.run(SetCell("a", "1", 1))
+        await listener.next()
+        (entry,) = await node.store.journal(node.source, 0, node.engine.own.size - 1, 1)
+        app._channels._committed([msgspec.structs.replace(entry, sections={"rows": b"["})], [])
+        assert await listener.ended() == "failed"
+        assert app._channels.count == 0
 
 
 async def test_a_token_that_expires(node: TestNode, listen: Any) -> None:

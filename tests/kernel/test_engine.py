@@ -6,6 +6,7 @@ import pytest
 
 from jilnode.kernel.apply import Group
 from jilnode.kernel.errors import Breach, LockLost, Parked, Rejected
+from jilnode.kernel.system import MARKS, Mark
 from jilnode.simulation.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
 from jilnode.stores.memory import Fate, MemoryStore
 from tests.kit.node import TestNode, running
@@ -220,3 +221,12 @@ async def test_who_waits_when_the_lock_is_lost_is_told():
         await asyncio.wait_for(node.run(Fill("a", 5)), 5)
     with pytest.raises(LockLost):
         await node.close()
+
+
+async def test_a_local_row_that_is_refused_is_undone():
+    async with running(TestNode(modules=[MODULE])) as (node,):
+        with pytest.raises(Rejected, match="bad_json"):
+            await node.writer.write_local(lambda engine: engine.state[MARKS].put("bus/a", Mark("\0")))
+        assert node.engine.caches[MARKS].get("bus/a") is None
+        await node.writer.write_local(lambda engine: engine.state[MARKS].put("bus/b", Mark("1")))
+        assert await node.writer.query(lambda view: view[MARKS].get("bus/a")) is None

@@ -1,5 +1,6 @@
 """What a node owes answers to: each is answered, whoever else asks for more than this node keeps in memory."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -137,6 +138,22 @@ async def test_what_is_refused_is_tried_later_and_later():
         assert waits[:3] == [RETRY_US, 2 * RETRY_US, 4 * RETRY_US]
         assert waits == sorted(waits)
         assert waits[-1] == RETRY_MAX_US
+
+
+async def test_a_row_of_which_no_command_can_be_made_stops_nobody():
+    quiz = Quiz()
+    (reaction,) = quiz.obligations.reactions
+    quiz.obligations.reactions[0] = replace(reaction, command=lambda key, row: 1 // 0)
+    async with running(*quiz.nodes):
+        await quiz.greedy.run(Ask(1))
+        await quiz.home.follow(quiz.greedy)
+        await quiz.until_quiet()
+        assert quiz.home.writer.writable
+        assert quiz.home.engine.alarms
+        quiz.obligations.reactions[0] = reaction
+        quiz.clock.advance(RETRY_US / 1_000_000)
+        await quiz.until_quiet()
+        assert quiz.answered(GREEDY) == 1
 
 
 @pytest.mark.parametrize("now_us", [1, 10**15])
