@@ -19,10 +19,11 @@ from jilnode.events.peer_token import token_issuer, verify_token
 from jilnode.events.record import records_of
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Rejected
+from jilnode.kernel.names import valid_source
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import SUSPENDED
 from jilnode.kernel.writer import Writer
-from jilnode.limits import PEER_PAGE_ENTRIES
+from jilnode.limits import ORDINAL_MAX, PEER_PAGE_ENTRIES
 
 __all__ = ("PeerServer",)
 
@@ -74,6 +75,7 @@ class PeerServer:
             wait_ms: FromQuery[int] = 0,
         ) -> Response[bytes]:
             self._check(request)
+            _check_place(source, epoch, start)
             if not self._has(source, epoch, start) and wait_ms > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(wait_ms, WAIT_MS_MAX) / 1000):
@@ -111,3 +113,9 @@ class PeerServer:
             raise Rejected("token_invalid", "only nodes that this node follows may read its journals", status=401)
         if not verify_token(token, state.public_key, issuer, self._engine.source):
             raise Rejected("token_invalid", "the token is not by that node's key", status=401)
+
+
+def _check_place(source: str, epoch: int, start: int) -> None:
+    """Raises ``Rejected`` for what a database would refuse: it is no place in any journal."""
+    if not (valid_source(source) and 0 <= epoch <= ORDINAL_MAX and 0 <= start <= ORDINAL_MAX):
+        raise Rejected("bad_request", "no place in a journal", status=400)
