@@ -1,6 +1,8 @@
 """Idempotency: which Idempotency-Keys were used, and what their answers were.
 
-A success, and a refusal by a zone, is an entry: its header carries the key's hash, and its rows rebuild the answer.
+A success, and a refusal by a zone, is an entry: its header carries the key's hash, and its rows rebuild the answer. It
+answers for this node if it is this node's own, or of the node that the submission's session names: key hashes are seen
+by everybody, so any other source may have copied one.
 Other final refusals are local rows, kept a day under a bound. What is not of the batch in flight is asked of the
 database, once for each batch.
 """
@@ -46,8 +48,9 @@ class KnownKeys:
         self._registry = registry
         self._moments: OrderedDict[bytes, int] = OrderedDict()
         """When each refused key of the database was refused, oldest first."""
-        self._entries: dict[bytes, Entry | None] = {}
-        """Of this batch, and what was looked up for it; None: no entry has this key."""
+        self._entries: dict[tuple[str, bytes], Entry | None] = {}
+        """(source, key) -> of this batch, and what was looked up for it; None: the source has no entry with this
+        key."""
         self._refused: dict[bytes, RefusedKey] = {}
         self._new_refused: set[bytes] = set()
         self._forgotten: list[bytes] = []
@@ -60,12 +63,23 @@ class KnownKeys:
         for key, moment in sorted(moments.items(), key=lambda item: item[1]):
             self._moments[bytes.fromhex(key)] = moment
 
-    def unknown(self, key_hash: bytes) -> bool:
-        return key_hash not in self._entries and key_hash not in self._moments
+    def needed(self, submission: Submission, wanted: Wanted) -> None:
+        """Adds what ``answer`` is known to need of the journal."""
+        key_hash = submission.key_hash
+        if key_hash is None or key_hash in self._moments:
+            return
+        for place in self._places(key_hash, submission.session):
+            if place not in self._entries:
+                wanted.commands.add(place)
 
-    def provide(self, commands: dict[bytes, Entry | None]) -> None:
-        for key_hash, entry in commands.items():
-            self._entries.setdefault(key_hash, entry)
+    def _places(self, key_hash: bytes, session: str) -> list[tuple[str, bytes]]:
+        """Whose entries count, this node's own first."""
+        own = (self._source, key_hash)
+        return [own] if session in ("", self._source) else [own, (session, key_hash)]
+
+    def provide(self, commands: dict[tuple[str, bytes], Entry | None]) -> None:
+        for place, entry in commands.items():
+            self._entries.setdefault(place, entry)
 
     def provide_refused(self, key: str, doc: bytes) -> None:
         self._refused[bytes.fromhex(key)] = decode_row(doc, RefusedKey)
@@ -84,10 +98,13 @@ class KnownKeys:
             raise Rejected(
                 refused.code, refused.detail, status=refused.status, field=refused.field, extra=refused.extra
             )
-        if key_hash not in self._entries:
-            raise Missing(Wanted(commands={key_hash}))
-        entry = self._entries[key_hash]
-        return None if entry is None else self._replay(submission, entry)
+        for place in self._places(key_hash, submission.session):
+            if place not in self._entries:
+                raise Missing(Wanted(commands={place}))
+            entry = self._entries[place]
+            if entry is not None:
+                return self._replay(submission, entry)
+        return None
 
     def _replay(self, submission: Submission, entry: Entry) -> Answer:
         header = decode_header(entry.header)
@@ -104,7 +121,8 @@ class KnownKeys:
         return Answer(header.command.status, spec.reply(rows), entry.source, entry.epoch, entry.sequence, replayed=True)
 
     def remember(self, key_hash: bytes, entry: Entry) -> None:
-        self._entries[key_hash] = entry
+        """One that this node has just made."""
+        self._entries[self._source, key_hash] = entry
 
     def refuse(self, submission: Submission, rejected: Rejected, time_us: int) -> None:
         key_hash = submission.key_hash

@@ -54,8 +54,8 @@ class Wanted:
     """(table, searchable column, value): all rows with that value, whole."""
     sums: set[tuple[Table[Any], str, str | int, str]] = field(default_factory=set)
     """(table, group column, group value, amount column)."""
-    commands: set[bytes] = field(default_factory=set)
-    """Idempotency key hashes: which of them has an entry."""
+    commands: set[tuple[str, bytes]] = field(default_factory=set)
+    """(source, idempotency key hash): which entry of that source has it."""
     entries: set[tuple[str, int, int]] = field(default_factory=set)
     """(source, epoch, sequence)."""
 
@@ -70,7 +70,7 @@ class Loaded:
     rows: dict[Table[Any], dict[str, Image | None]] = field(default_factory=dict)
     buckets: dict[tuple[Table[Any], str, str | int], dict[str, Image]] = field(default_factory=dict)
     sums: dict[tuple[Table[Any], str, str | int, str], int] = field(default_factory=dict)
-    commands: dict[bytes, Entry | None] = field(default_factory=dict)
+    commands: dict[tuple[str, bytes], Entry | None] = field(default_factory=dict)
     entries: dict[tuple[str, int, int], Entry | None] = field(default_factory=dict)
 
 
@@ -137,8 +137,6 @@ class Store(Protocol):
 
     async def heads(self) -> dict[str, tuple[int, int]]:
         """source -> (epoch, size) of the newest entries in the journal (including raw heads of every source)."""
-
-    async def by_command(self, key_hash: bytes) -> Entry | None: ...
 
 
 class Clock(Protocol):

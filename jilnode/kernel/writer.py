@@ -273,11 +273,9 @@ class Writer:
     async def _prefetch(self, calls: list[Call], groups: list[ForeignGroup]) -> None:
         """What the batch needs of the database whatever is in memory: used keys, and rows of foreign entries."""
         wanted = Wanted()
-        unknown = self.engine.keys.unknown
+        needed = self.engine.keys.needed
         for call in calls:
-            key_hash = call.submission.key_hash
-            if key_hash is not None and unknown(key_hash):
-                wanted.commands.add(key_hash)
+            needed(call.submission, wanted)
         for group in groups:
             following.needed(self.engine, group.verified, wanted, careful=group.careful)
         await self._loader.provide(wanted)

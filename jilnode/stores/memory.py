@@ -93,8 +93,10 @@ class MemoryStore:
             rows = self._table(table).rows
             amounts = [rows[key].columns[number] for key in self._table(table).keys(group, value)]
             loaded.sums[table, group, value, amount] = sum([each for each in amounts if isinstance(each, int)])
-        for key_hash in wanted.commands:
-            loaded.commands[key_hash] = await self.by_command(key_hash)
+        for source, key_hash in wanted.commands:
+            mine = [entry for entry in self._disk.by_command.get(key_hash, ()) if entry.source == source]
+            first = min(mine, key=lambda entry: (entry.epoch, entry.sequence), default=None)
+            loaded.commands[source, key_hash] = first
         for source, epoch, sequence in wanted.entries:
             loaded.entries[source, epoch, sequence] = self._disk.entries.get((source, epoch), {}).get(sequence)
         return loaded
@@ -165,10 +167,6 @@ class MemoryStore:
 
     async def heads(self) -> dict[str, tuple[int, int]]:
         return dict(self._disk.heads)
-
-    async def by_command(self, key_hash: bytes) -> Entry | None:
-        entries = self._disk.by_command.get(key_hash)
-        return min(entries, key=lambda entry: (entry.source, entry.epoch, entry.sequence)) if entries else None
 
     def _check_lock(self) -> None:
         if self._session == 0 or self._session != self._disk.session:

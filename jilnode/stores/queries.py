@@ -53,10 +53,8 @@ class Queries:
         await self._load_sums(wanted.sums, loaded)
         if wanted.commands:
             loaded.commands = dict.fromkeys(wanted.commands)
-            for entry in await self._by_commands(wanted.commands):
-                assert entry.key_hash is not None
-                if loaded.commands[entry.key_hash] is None:
-                    loaded.commands[entry.key_hash] = entry
+            for place, entry in await self._by_commands(wanted.commands):
+                loaded.commands[place] = entry
         if wanted.entries:
             loaded.entries = dict.fromkeys(wanted.entries)
             for entry in await self._entries(wanted.entries):
@@ -223,20 +221,28 @@ class Queries:
         records = await self._session.fetch(_HEADS)
         return {source: (epoch, sequence + 1) for source, epoch, sequence in records}
 
-    async def by_command(self, key_hash: bytes) -> Entry | None:
-        return next(iter(await self._by_commands([key_hash])), None)
-
-    async def _by_commands(self, key_hashes: Collection[bytes]) -> list[Entry]:
+    async def _by_commands(self, places: Collection[tuple[str, bytes]]) -> list[tuple[tuple[str, bytes], Entry]]:
+        """Each source's first entry with the key. Anybody may copy a key, any number of times, so the entries
+        themselves are read last, and only those."""
         # Filled up to a power of two, so that there are few statements to prepare.
-        hashes = list(key_hashes)
+        hashes = list({key_hash for _, key_hash in places})
         hashes += hashes[-1:] * ((1 << (len(hashes) - 1).bit_length()) - len(hashes))
         marks = ", ".join([f"${number + 1}" for number in range(len(hashes))])
         records = await self._session.fetch(
-            f"select {_ENTRY} from journal j where key_hash in ({marks})",
-            *hashes,
+            f"select source, epoch, sequence, key_hash from journal where key_hash in ({marks})", *hashes
         )
-        # Sorted here: asked for an order, PostgreSQL may walk the whole journal in it.
-        return [entry_of(*record) for record in sorted(records, key=_entry_key)]
+        # Chosen here: asked for a source or an order, PostgreSQL may walk the whole journal.
+        first: dict[tuple[str, bytes], EntryKey] = {}
+        for source, epoch, sequence, key_hash in sorted(records, key=_entry_key):
+            place = (source, bytes(key_hash))
+            if place in places:
+                first.setdefault(place, (source, epoch, sequence))
+        if not first:
+            return []
+        entries = {
+            (entry.source, entry.epoch, entry.sequence): entry for entry in await self._entries(list(first.values()))
+        }
+        return [(place, entries[key]) for place, key in first.items()]
 
     async def _entries(self, keys: Collection[EntryKey]) -> list[Entry]:
         records = await self._session.fetch(

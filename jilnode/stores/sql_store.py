@@ -80,6 +80,3 @@ class SqlStore:
 
     async def heads(self) -> dict[str, tuple[int, int]]:
         return await self._queries.heads()
-
-    async def by_command(self, key_hash: bytes) -> Entry | None:
-        return await self._queries.by_command(key_hash)

@@ -58,16 +58,30 @@ async def test_commands_of_any_source_and_entries(store: Store) -> None:
     mine, other = commit_of(0, key_hash=b"1" * 32), commit_of(0, source="node-b", key_hash=b"2" * 32)
     await store.commit(mine)
     await store.commit(other)
-    hashes = {b"1" * 32, b"2" * 32, b"3" * 32}
-    loaded = await store.load(Wanted(commands=hashes, entries={(SOURCE, 0, 0), ("node-b", 0, 0), ("node-b", 1, 0)}))
-    assert loaded.commands == {b"1" * 32: mine.entries[0], b"2" * 32: other.entries[0], b"3" * 32: None}
+    found = {
+        (SOURCE, b"1" * 32): mine.entries[0],
+        ("node-b", b"1" * 32): None,
+        (SOURCE, b"2" * 32): None,
+        ("node-b", b"2" * 32): other.entries[0],
+        (SOURCE, b"3" * 32): None,
+    }
+    wanted = {(SOURCE, 0, 0), ("node-b", 0, 0), ("node-b", 1, 0)}
+    loaded = await store.load(Wanted(commands=set(found), entries=wanted))
+    assert loaded.commands == found
     assert loaded.entries == {
         (SOURCE, 0, 0): mine.entries[0],
         ("node-b", 0, 0): other.entries[0],
         ("node-b", 1, 0): None,
     }
-    assert await store.by_command(b"2" * 32) == other.entries[0]
-    assert await store.by_command(b"3" * 32) is None
+
+
+async def test_a_command_is_the_first_of_its_source(store: Store) -> None:
+    copies = [commit_of(number, source="a-node", key_hash=b"1" * 32) for number in range(3)]
+    mine = [commit_of(number, key_hash=b"1" * 32) for number in range(2)]
+    for commit in (*copies, *mine):
+        await store.commit(commit)
+    loaded = await store.load(Wanted(commands={(SOURCE, b"1" * 32)}))
+    assert loaded.commands == {(SOURCE, b"1" * 32): mine[0].entries[0]}
 
 
 async def test_nothing_wanted(store: Store) -> None:

@@ -1,0 +1,75 @@
+"""Whose entry answers for an Idempotency-Key: keys are seen by everybody, so anybody may write one into a journal."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jilnode.kernel.apply import Group
+from jilnode.kernel.command import Submission
+from jilnode.kernel.entry import CommandReference
+from jilnode.kernel.keys import Answer
+from jilnode.simulation.ledger import MODULE, POTS, Fill
+from tests.kernel.test_hostile import Liar, set_header
+from tests.kit.node import TestNode, running
+from tests.stores.backends import Backend, MemoryBackend, PostgresBackend, SqliteBackend
+
+KEY, BODY = hashlib.sha256(b"tester\x00k").digest(), hashlib.sha256(b"x").digest()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "sqlite":
+        return SqliteBackend(tmp_path / "node.db")
+    if request.param == "postgres":
+        return PostgresBackend(request.getfixturevalue("postgres").database())
+    return MemoryBackend()
+
+
+@pytest.fixture
+async def nodes(backend):
+    """Two nodes; the first has the lower name, and the second follows all but its newest entry."""
+    one = TestNode("ch-zug-01", [MODULE])
+    two = TestNode("sg-mas-01", [MODULE], store=backend.store())
+    async with running(one, two):
+        await one.run(Fill("b", 99))
+        await two.follow(one)
+        await one.run(Fill("b", 1))
+        yield one, two
+
+
+async def copied(one: TestNode) -> Group:
+    """An entry of ``one`` that says it used ``KEY``."""
+    reference = CommandReference(KEY.hex(), BODY.hex(), 201)
+    lie = await Liar(one).group(head=set_header(command=reference))
+    return lie._replace(entries=[msgspec.structs.replace(lie.entries[0], key_hash=KEY)])
+
+
+async def asked_with_a_session(node: TestNode, session: str) -> Answer:
+    return await node.writer.submit(Submission(Fill("a", 5), "tester", frozenset(), KEY, BODY, session=session))
+
+
+async def test_another_s_entry_does_not_answer_for_ours(nodes):
+    one, two = nodes
+    first = await two.run(Fill("a", 5), key="k", body=b"x")
+    await two.apply(await copied(one))
+    again = await two.run(Fill("a", 5), key="k", body=b"x")
+    assert again.replayed
+    assert (again.source, again.sequence, again.reply) == (first.source, first.sequence, first.reply)
+    assert (await asked_with_a_session(two, one.source)).source == two.source
+
+
+async def test_another_s_entry_uses_up_no_key_of_ours(nodes):
+    one, two = nodes
+    await two.apply(await copied(one))
+    done = await two.run(Fill("a", 5), key="k", body=b"x")
+    assert (done.source, done.replayed) == (two.source, False)
+    assert await two.writer.query(lambda view: view[POTS].get("a/sg-mas-01").amount) == 5
+
+
+async def test_the_node_that_the_session_names_answers_for_what_was_asked_there(nodes):
+    one, two = nodes
+    await two.apply(await copied(one))
+    answer = await asked_with_a_session(two, one.source)
+    assert (answer.source, answer.replayed) == (one.source, True)
