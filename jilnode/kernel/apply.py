@@ -252,7 +252,7 @@ def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -
         state.frontier = verified.frontier
     except BaseException:
         engine.state.undo()
-        engine.restore_source(source, saved)
+        engine.restore_source(source, saved, counted=verified.entries[-1].header.type == TICK_EVENT)
         raise
     engine.keep_before(engine.state.log)
     engine.add_foreign([item.entry for item in verified.entries], verified.group.seal)

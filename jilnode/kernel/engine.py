@@ -128,12 +128,17 @@ class Engine:
             state = self.sources[source] = SourceState(source)
         return state
 
-    def restore_source(self, source: str, saved: SourceState | None) -> None:
-        """Takes back what a refused group did to its source's state."""
+    def restore_source(self, source: str, saved: SourceState | None, *, counted: bool) -> None:
+        """Takes back what a refused group did to its source's state. ``saved``: how that was before the group, whose
+        rows are taken back already. ``counted``: whether its rows may be in the digest; with them are those of the
+        groups before it in this batch, and they stay."""
+        if counted:
+            self.digests.fold()
         if saved is None:
             self.sources.pop(source, None)
             self._saved.pop(source, None)
         else:
+            saved.digest = self.sources[source].digest
             self.sources[source] = saved
 
     def now_us(self) -> int:
