@@ -21,7 +21,7 @@ logger = logging.getLogger("jilnode.writer")
 
 
 class Chores:
-    """``decide`` is the writer's."""
+    """``decide`` is the decider's. ``now_us`` is the batch's time, whatever the clock says by then."""
 
     def __init__(
         self, engine: Engine, loader: Loader, decide: Callable[[Submission, int], Awaitable[Answer | Rejected]]
@@ -41,7 +41,7 @@ class Chores:
     async def run_due(self, now_us: int) -> None:
         for table, queue in self._deadlines:
             for key in queue.due(now_us, WRITER_DEADLINES_MAX):
-                outcome = await self._internal(table, key, queue.spec.command)
+                outcome = await self._internal(table, key, queue.spec.command, now_us)
                 if isinstance(outcome, Rejected) or queue.moments.get(key, now_us + 1) <= now_us:
                     queue.postpone(key, now_us + RETRY_US)
 
@@ -56,7 +56,7 @@ class Chores:
                 self.obligations.close(reaction, key)
                 continue
             reacted = True
-            outcome = await self._internal(reaction.table, key, reaction.command)
+            outcome = await self._internal(reaction.table, key, reaction.command, now_us)
             if isinstance(outcome, Rejected) or not await self._answered(reaction, key):
                 self.obligations.postpone(reaction, key, now_us)
         return reacted
@@ -68,7 +68,7 @@ class Chores:
         )
 
     async def _internal(
-        self, table: Table[Any], key: str, command: Callable[[str, Any], msgspec.Struct]
+        self, table: Table[Any], key: str, command: Callable[[str, Any], msgspec.Struct], now_us: int
     ) -> Answer | Rejected:
         image = await self._loader.until_loaded(lambda: self._engine.caches[table].get(key))
         if image is None:
@@ -80,7 +80,7 @@ class Chores:
             logger.exception("no command could be made of a row", extra={"fields": {"table": table.name}})
             self._engine.alarms.append(f"a module failed over a row of {table.name}")
             return Rejected("internal_error", "no command could be made of the row", status=500)
-        outcome = await self._decide(submission, self._engine.now_us())
+        outcome = await self._decide(submission, now_us)
         if isinstance(outcome, Rejected):
             logger.warning(
                 "a command of the kernel was refused", extra={"fields": {"code": outcome.code, "table": table.name}}

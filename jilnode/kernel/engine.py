@@ -34,13 +34,9 @@ from jilnode.kernel.system import (
     MARKS,
     REFUSALS,
     REFUSED_KEYS,
-    SOURCES,
-    TICKS,
     Decision,
     Mark,
     Refusal,
-    Source,
-    Tick,
     no_reply,
 )
 from jilnode.kernel.table import Table
@@ -48,8 +44,6 @@ from jilnode.limits import (
     ALARMS_KEPT_MAX,
     OUTCOME_RETRY_S,
     RESIDENT_BYTES_PER_SOURCE_MAX,
-    TICK_ENTRIES_MAX,
-    TICK_INTERVAL_S,
 )
 
 __all__ = ("COMMIT_MARK", "Engine")
@@ -100,7 +94,8 @@ class Engine:
         self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT_MAX)
         self._seals: list[Seal] = []
         self._saved: dict[str, SourceState | None] = {}
-        self._new_key: SealKey | None = None
+        self.new_key: SealKey | None = None
+        """What seals beside the key in this batch, and in its place after it."""
         self._facts = zones.facts()
         self.recorder = Recorder(
             network=network,
@@ -195,10 +190,10 @@ class Engine:
             outcome, refusal = self._review(spec, context, submission)
             if refusal is None:
                 spec.handler(state, context, submission.command)
-                reply = self._record(spec.event, spec.status, submission, time_us, outcome, spec.reply)
+                reply = self.record(spec.event, spec.status, submission, time_us, outcome, spec.reply)
             else:
                 refused = f"{spec.event.partition('.')[0]}.command.refused"
-                self._record(refused, refusal.status, submission, time_us, outcome, no_reply)
+                self.record(refused, refusal.status, submission, time_us, outcome, no_reply)
         except Rejected as rejected:
             state.undo()
             if submission.key_hash is not None and rejected.final:
@@ -221,7 +216,7 @@ class Engine:
             if image is None or (image.owner, image.epoch, image.sequence) != etag:
                 raise Rejected("precondition_failed", "somebody else changed the row meanwhile", status=412)
 
-    def _record(
+    def record(
         self,
         event: str,
         status: int,
@@ -262,54 +257,6 @@ class Engine:
         for cache, key, before in log:
             cache.before.setdefault(key, before)
 
-    # The kernel's own entries
-
-    def genesis(self, time_us: int, previous: tuple[int, int, str] | None = None) -> None:
-        """Entry 0 of an epoch. ``previous`` = (epoch, size, root in hex) at which the one before ended."""
-        own = self.touch_source(self.source)
-        if previous is not None:
-            own.epoch = previous[0] + 1
-            own.frontier = type(own.frontier)()
-        own.public_key = self.key.public_key
-        own.zone = self.zone
-        row = Source(self.network, self.zone, self.key.public_key.hex(), None, previous)
-        self._kernel_entry("kernel.genesis", SOURCES, self.source, row, time_us)
-
-    def tick_due(self, time_us: int) -> bool:
-        own = self.own
-        return time_us - own.tick_us >= TICK_INTERVAL_S * 1_000_000 or own.size - own.tick_size >= TICK_ENTRIES_MAX
-
-    def tick(self, time_us: int) -> None:
-        """The last entry of a commit: the time, the state digest, and how far every other source is applied here."""
-        self.digests.fold()
-        own = self.touch_source(self.source)
-        heads = {
-            name: (other.epoch, other.size)
-            for name, other in sorted(self.sources.items())
-            if name != self.source and other.size
-        }
-        row = Tick(time_us, f"{own.digest:064x}", heads)
-        self._kernel_entry("kernel.tick.recorded", TICKS, self.source, row, time_us)
-        own.tick_us = time_us
-        own.tick_size = own.size
-
-    def rotate_key(self, new_key: SealKey, time_us: int) -> None:
-        """The last entry of a commit, whose seal carries both signatures."""
-        own = self.touch_source(self.source)
-        before = self.caches[SOURCES].get(self.source)
-        assert before is not None and isinstance(before.row, Source)
-        row = Source(self.network, self.zone, new_key.public_key.hex(), before.row.authorisation, before.row.previous)
-        self._kernel_entry("kernel.key.rotated", SOURCES, self.source, row, time_us)
-        own.public_key = new_key.public_key
-        self._new_key = new_key
-
-    def _kernel_entry(self, event: str, table: Table[Any], key: str, row: Any, time_us: int) -> None:
-        own = self.own
-        self.state.begin(own.epoch, own.size)
-        self.state[table].put(key, row)
-        self._record(event, 201, Submission(row, self.source), time_us, None, no_reply)
-        self.keep_before(self.state.log)
-
     def finish_local(self) -> None:
         """Ends a change of local rows that makes no entry."""
         for cache, key, _ in self.state.log:
@@ -334,7 +281,7 @@ class Engine:
             seal.source == self.source for seal in seals
         ):
             own = self.own
-            keys = [self.key] if self._new_key is None else [self.key, self._new_key]
+            keys = [self.key] if self.new_key is None else [self.key, self.new_key]
             origin = origin_of(self.network, self.source, own.epoch)
             seals.append(Seal(self.source, own.epoch, own.size, make_seal(origin, own.size, own.frontier.root(), keys)))
         self.state.begin(0, 0)
@@ -353,8 +300,8 @@ class Engine:
         """The commit is durable. Returns what it added to the journal."""
         entries, seals = self.recorder.entries, self._seals
         self.commit_number += 1
-        if self._new_key is not None:
-            self.key = self._new_key
+        if self.new_key is not None:
+            self.key = self.new_key
         self.keys.confirm()
         for cache in self.caches.values():
             cache.confirm_batch()
@@ -382,7 +329,7 @@ class Engine:
         self.digests.begin_batch()
         self._seals = []
         self._saved = {}
-        self._new_key = None
+        self.new_key = None
 
     # Loading
 

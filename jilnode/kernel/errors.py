@@ -6,6 +6,7 @@ Exception
     Unproven        ... but its source did not sign it: refused, and nobody is accused
   Parked            a foreign entry rests on something not here yet: its source waits, nobody is accused
   CommitFailed      the store says: nothing of this batch is durable
+    CommitRefused   ... and it never will be: the batch holds what this database can't take
   CommitUnknown     the store can't say; the writer must find out before it does anything else
   LockLost          another process may write this database: stop
   WrongDatabase     another node's, a newer one's, or one that could lose data
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 __all__ = (
     "Breach",
     "CommitFailed",
+    "CommitRefused",
     "CommitUnknown",
     "InvariantBroken",
     "LockLost",
@@ -84,7 +86,7 @@ class Unproven(Breach):
 
 class Parked(Exception):
     """``code`` is ``cause_not_applied``, ``epoch_not_ended``, ``min_reader``, ``not_judged``, ``not_started``,
-    ``out_of_step``, ``resident_full`` or ``untrusted``."""
+    ``not_stored``, ``out_of_step``, ``resident_full`` or ``untrusted``."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -94,6 +96,10 @@ class Parked(Exception):
 
 class CommitFailed(Exception):
     """Known: nothing of the batch is in the database."""
+
+
+class CommitRefused(CommitFailed):
+    """A row is there already or not at all, a value is too long: it is the batch, whatever else the database can."""
 
 
 class CommitUnknown(Exception):

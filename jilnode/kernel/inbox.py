@@ -1,8 +1,8 @@
-"""What waits for the writer: commands, foreign groups, local rows, and who waits for them."""
+"""What waits for the writer: commands, foreign groups, local rows, a new key, and who waits for them."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,13 @@ from jilnode.kernel.command import Submission
 from jilnode.kernel.errors import CommitFailed, Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.ports import Wanted
+from jilnode.kernel.seal import SealKey
 from jilnode.limits import WRITER_BATCH_MAX, WRITER_FOREIGN_ENTRIES_MAX, WRITER_QUEUE_MAX
 
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
 
-__all__ = ("Call", "ForeignGroup", "Inbox", "LocalWrite", "Taken")
+__all__ = ("Call", "ForeignGroup", "Inbox", "LocalWrite", "Rotation", "Taken")
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,7 @@ class ForeignGroup:
     verified: VerifiedGroup
     future: "asyncio.Future[None]"
     careful: bool = False
+    """Whether it has a commit to itself, and every key of its rows is looked up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,14 @@ class LocalWrite:
     future: "asyncio.Future[None]"
 
 
+@dataclass(slots=True, eq=False)
+class Rotation:
+    """The key that is to seal from now on."""
+
+    key: SealKey
+    future: "asyncio.Future[None]"
+
+
 @dataclass(slots=True)
 class Taken:
     """What one cycle of the writer has in hand: whatever ends the task, they must hear of it."""
@@ -55,6 +65,13 @@ class Taken:
     calls: list[Call] = field(default_factory=list)
     groups: list[ForeignGroup] = field(default_factory=list)
     locals: list[LocalWrite] = field(default_factory=list)
+    rotations: list[Rotation] = field(default_factory=list)
+    """One at most: each is the last entry of its commit."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is a group by itself, beside which nothing else may be written."""
+        return bool(self.groups) and self.groups[0].careful
 
 
 class Inbox:
@@ -62,16 +79,21 @@ class Inbox:
         self.calls: deque[Call] = deque()
         self.foreign: deque[ForeignGroup] = deque()
         self.locals: deque[LocalWrite] = deque()
+        self.rotations: deque[Rotation] = deque()
         self.wants: list[tuple[Wanted, asyncio.Future[None]]] = []
         self.waiting: list[Call] = []
         """Commands that wait for another node."""
         self.in_hand = Taken()
         self.careful = 0
-        """So many foreign groups are taken alone, and every key of theirs is looked up: one of them may be what the
-        database refused."""
+        """So many foreign groups are taken by themselves: one of them may be what the database refused."""
 
     def __bool__(self) -> bool:
-        return bool(self.calls or self.foreign or self.locals or self.wants)
+        return bool(self.own or self.foreign or self.wants)
+
+    @property
+    def own(self) -> bool:
+        """Whether anything of this node's own is still to be done."""
+        return bool(self.calls or self.locals or self.rotations)
 
     def call(self, submission: Submission) -> "asyncio.Future[Answer]":
         """Raises ``Rejected`` (503 ``queue_full``)."""
@@ -91,6 +113,11 @@ class Inbox:
         self.locals.append(LocalWrite(write, future))
         return future
 
+    def rotate(self, key: SealKey) -> "asyncio.Future[None]":
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.rotations.append(Rotation(key, future))
+        return future
+
     def want(self, wanted: Wanted) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.wants.append((wanted, future))
@@ -98,9 +125,16 @@ class Inbox:
 
     def take(self, now_us: int) -> Taken:
         """The next batch: whose wait is over, then every command up to a bound, and a bounded share of foreign
-        entries."""
+        entries. Groups that are taken by themselves take turns with everything else."""
+        turn = bool(self.careful and self.foreign) and not self.in_hand.alone
         taken = self.in_hand = Taken()
         calls, groups = taken.calls, taken.groups
+        if turn:
+            self.careful -= 1
+            group = self.foreign.popleft()
+            group.careful = True
+            groups.append(group)
+            return taken
         for call in [call for call in self.waiting if call.wait_until_us <= now_us]:
             self.waiting.remove(call)
             calls.append(call)
@@ -109,16 +143,14 @@ class Inbox:
             if not call.future.cancelled():
                 calls.append(call)
         entries = 0
-        while self.foreign and (not groups or entries < WRITER_FOREIGN_ENTRIES_MAX):
+        while self.foreign and not self.careful and (not groups or entries < WRITER_FOREIGN_ENTRIES_MAX):
             group = self.foreign.popleft()
             groups.append(group)
             entries += len(group.verified.entries)
-            if self.careful:
-                self.careful -= 1
-                group.careful = True
-                break
         taken.locals.extend(self.locals)
         self.locals.clear()
+        if self.rotations:
+            taken.rotations.append(self.rotations.popleft())
         return taken
 
     def call_again(self) -> None:
@@ -126,17 +158,21 @@ class Inbox:
         self.calls.extendleft(reversed(self.waiting))
         self.waiting.clear()
 
-    def refuse_calls(self, reason: str) -> None:
+    def refuse_queue(self, reason: str) -> None:
         """Nobody waits in the queue for a database that is away."""
-        while self.calls:
-            call = self.calls.popleft()
-            if not call.future.done():
-                call.future.set_exception(_not_writable(reason))
+        _refuse(self.calls, reason)
+        _refuse(self.rotations, reason)
+
+    def refuse_own(self, reason: str) -> None:
+        """What this node was to write itself and may not: in hand and not decided, in the queue, waiting for
+        others."""
+        self.refuse_queue(reason)
+        _refuse(self.in_hand.calls, reason)
+        _refuse(self.in_hand.rotations, reason)
+        _refuse(self.waiting, reason)
 
     def fail_everybody(self, reason: str) -> None:
-        for call in (*self.in_hand.calls, *self.calls, *self.waiting):
-            if not call.future.done():
-                call.future.set_exception(_not_writable(reason))
+        self.refuse_own(reason)
         groups = [group.future for group in (*self.in_hand.groups, *self.foreign)]
         for future in (*groups, *[item.future for item in (*self.in_hand.locals, *self.locals)]):
             if not future.done():
@@ -144,6 +180,13 @@ class Inbox:
         for _, future in self.wants:
             if not future.done():
                 future.set_exception(_not_writable(reason))
+
+
+def _refuse(asked: MutableSequence[Call] | MutableSequence[Rotation], reason: str) -> None:
+    for item in asked:
+        if not item.future.done():
+            item.future.set_exception(_not_writable(reason))
+    asked.clear()
 
 
 def _not_writable(reason: str) -> Rejected:

@@ -12,13 +12,14 @@ from jilnode.kernel.codec import decode_header, section_hash
 from jilnode.kernel.engine import COMMIT_MARK, Engine
 from jilnode.kernel.entry import SECTION_NAMES
 from jilnode.kernel.errors import Breach, WrongDatabase
+from jilnode.kernel.milestones import genesis
 from jilnode.kernel.ports import Store
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.system import HEADS, MARKS, REFUSED_KEYS, Head, Mark
 from jilnode.kernel.tree import leaf_hash, node_hash
-from jilnode.kernel.writer import READ_ONLY, WRITABLE, Writer
+from jilnode.kernel.writer import Writer
 
 __all__ = ("Kernel",)
 
@@ -63,7 +64,7 @@ class Kernel:
         engine = self.engine
         if engine.source in engine.sources:
             return
-        engine.genesis(engine.now_us())
+        genesis(engine, engine.now_us())
         await self.store.commit(engine.seal(engine.now_us()))
         engine.confirm()
 
@@ -71,7 +72,7 @@ class Kernel:
         """A new epoch after this one, by an operator's word: what may have been lost behind the tail stays lost."""
         engine = self.engine
         own = engine.own
-        engine.genesis(engine.now_us(), (own.epoch, own.size, own.frontier.root().hex()))
+        genesis(engine, engine.now_us(), (own.epoch, own.size, own.frontier.root().hex()))
         await self.store.commit(engine.seal(engine.now_us()))
         engine.confirm()
 
@@ -87,11 +88,10 @@ class Kernel:
         return (0, 0) if state is None else (state.epoch, state.size)
 
     def allow_writes(self) -> None:
-        self.writer.state, self.writer.reason = WRITABLE, ""
-        self.writer.wake()
+        self.writer.allow()
 
     def forbid_writes(self, reason: str) -> None:
-        self.writer.state, self.writer.reason = READ_ONLY, reason
+        self.writer.forbid(reason)
 
     async def close(self) -> None:
         """Decides what waits, then lets the database go."""

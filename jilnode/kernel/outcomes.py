@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from jilnode.kernel.errors import CommitFailed, Rejected
-from jilnode.kernel.inbox import Call, ForeignGroup, LocalWrite
+from jilnode.kernel.errors import CommitFailed, CommitRefused, Parked, Rejected
+from jilnode.kernel.inbox import Call, ForeignGroup, LocalWrite, Rotation
 from jilnode.kernel.keys import Answer
-from jilnode.kernel.sources import SourceState
+from jilnode.kernel.sources import NOT_STORED, SourceState
 
 __all__ = ("Outcomes", "Statistics", "settle", "stands")
 
@@ -29,23 +29,31 @@ class Outcomes:
     answers: list[tuple[Call, Answer | Rejected]] = field(default_factory=list)
     applied: list[ForeignGroup] = field(default_factory=list)
     written: list[LocalWrite] = field(default_factory=list)
+    rotated: Rotation | None = None
 
-    def tell(self, failure: Rejected | None, own: SourceState | None, statistics: Statistics) -> None:
+    def tell(self, failure: CommitFailed | None, own: SourceState | None, statistics: Statistics) -> int:
         """``failure``: what became of the commit, None when it is durable. ``own``: this node's head after it, None
-        while its journal is being got back from others."""
+        while its journal is being got back from others. Returns how many groups are to be tried again, each by
+        itself."""
+        again = 0
         for call, outcome in self.answers:
             if not call.future.done():
-                result = failure if failure is not None and not stands(outcome, own) else outcome
+                result = _refusal(failure) if failure is not None and not stands(outcome, own) else outcome
                 if isinstance(result, Rejected):
                     statistics.rejected += 1
                     call.future.set_exception(result)
                 else:
                     call.future.set_result(result)
         for group in self.applied:
-            if settle(group.future, _lost(failure)):
+            refusal = _not_stored(group, failure)
+            again += isinstance(refusal, CommitFailed)
+            if settle(group.future, refusal):
                 statistics.foreign_entries += len(group.verified.entries)
         for item in self.written:
-            settle(item.future, _lost(failure))
+            settle(item.future, failure)
+        if self.rotated is not None:
+            settle(self.rotated.future, None if failure is None else _refusal(failure))
+        return again
 
 
 def settle(future: "asyncio.Future[None]", failure: Exception | None) -> bool:
@@ -59,8 +67,16 @@ def settle(future: "asyncio.Future[None]", failure: Exception | None) -> bool:
     return False
 
 
-def _lost(failure: Rejected | None) -> CommitFailed | None:
-    return None if failure is None else CommitFailed(failure.detail)
+def _refusal(failure: CommitFailed) -> Rejected:
+    return Rejected("commit_failed", str(failure), status=503, retry_after_s=1)
+
+
+def _not_stored(group: ForeignGroup, failure: CommitFailed | None) -> CommitFailed | Parked | None:
+    """A group that was refused by itself is what the database can't take; beside others it may be one of them."""
+    if group.careful and isinstance(failure, CommitRefused):
+        detail = "the database of this node can't take what it wrote: the log has the reason; upgraded, release it"
+        return Parked(NOT_STORED, detail)
+    return failure
 
 
 def stands(outcome: Answer | Rejected, own: SourceState | None) -> bool:

@@ -32,7 +32,7 @@ class RowWrite(NamedTuple):
 class Commit:
     """One transaction, all or nothing. Rows are coalesced: each (table, key) stands once.
 
-    ``inserts`` are rows of write-once tables: a key that is already there fails the commit with ``CommitFailed``. The
+    ``inserts`` are rows of write-once tables: a key that is already there fails the commit with ``CommitRefused``. The
     store keeps no document for them: it stays in the journal, at (owner, epoch, sequence). ``updates`` are rows that
     are in the database with the same ``columns``: no index changes. One that is not there fails the commit.
     """
@@ -93,7 +93,8 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def commit(self, commit: Commit) -> None:
-        """Durable when it returns. Raises ``CommitFailed`` (nothing is there), ``CommitUnknown``, ``LockLost``."""
+        """Durable when it returns. Raises ``CommitFailed`` (nothing is there), ``CommitRefused`` (nor would it be
+        another time), ``CommitUnknown``, ``LockLost``."""
 
     async def reopen(self) -> None:
         """After ``CommitUnknown``: a fresh session takes the lock anew, which proves that the old one has ended. Tries

@@ -5,14 +5,16 @@ from jilnode.kernel.digest import MODULUS
 from jilnode.kernel.system import Head
 from jilnode.kernel.tree import Frontier
 
-__all__ = ("FOLLOWING", "NOT_JUDGED", "PARKED", "RESIDENT_FULL", "SET_ASIDE", "SUSPENDED", "SourceState")
+__all__ = ("FOLLOWING", "NOT_JUDGED", "NOT_STORED", "PARKED", "RESIDENT_FULL", "SET_ASIDE", "SUSPENDED", "SourceState")
 
 FOLLOWING, PARKED, SUSPENDED = "following", "parked", "suspended"
 RESIDENT_FULL = "resident_full"
 """Why a source is parked that would take more of this node's memory than it may."""
 NOT_JUDGED = "not_judged"
 """Why a source is parked over whose entry this program failed: a fault here, whatever it tells of the source."""
-SET_ASIDE = frozenset((RESIDENT_FULL, NOT_JUDGED))
+NOT_STORED = "not_stored"
+"""Why a source is parked whose entry this node's database can't take, though this program found nothing wrong in it."""
+SET_ASIDE = frozenset((RESIDENT_FULL, NOT_JUDGED, NOT_STORED))
 
 
 class SourceState:

@@ -12,38 +12,27 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import msgspec
-
 from jilnode.kernel import apply as following
+from jilnode.kernel import milestones
 from jilnode.kernel.chores import Chores
 from jilnode.kernel.clock_guard import ClockGuard
 from jilnode.kernel.command import Submission
+from jilnode.kernel.decider import Decider
 from jilnode.kernel.engine import COMMIT_MARK, Engine
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.errors import (
-    Breach,
-    CommitFailed,
-    CommitUnknown,
-    InvariantBroken,
-    LockLost,
-    Missing,
-    Parked,
-    Rejected,
-)
-from jilnode.kernel.inbox import Call, ForeignGroup, Inbox, LocalWrite
+from jilnode.kernel.errors import Breach, CommitFailed, CommitUnknown, LockLost, Missing, Parked, Rejected
+from jilnode.kernel.inbox import Call, ForeignGroup, Inbox, LocalWrite, Rotation, Taken
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.loader import Loader
-from jilnode.kernel.outcomes import Outcomes, Statistics, settle
+from jilnode.kernel.outcomes import Outcomes, Statistics
 from jilnode.kernel.ports import Store, Wanted
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.sources import NOT_JUDGED
 from jilnode.kernel.state import View
-from jilnode.kernel.system import ADDRESSES, MARKS, Address, Mark
+from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.table import Table
-from jilnode.limits import (
-    COMMAND_RERUNS_MAX,
-)
+from jilnode.limits import COMMAND_RERUNS_MAX
 
 __all__ = ("Writer",)
 
@@ -51,9 +40,7 @@ T = TypeVar("T")
 logger = logging.getLogger("jilnode.writer")
 
 REOPEN_PAUSE_S = 0.5
-WAITING_MAX = 256
-WRITABLE, READ_ONLY, RECOVERING, STOPPED = "writable", "read_only", "recovering", "stopped"
-
+WRITABLE, READ_ONLY, STOPPING, STOPPED = "writable", "read_only", "stopping", "stopped"
 
 CommitListener = Callable[[list[Entry], list[Seal]], None]
 
@@ -64,23 +51,37 @@ class Writer:
         self.store = store
         self.statistics = Statistics()
         self.state = READ_ONLY
+        """What this node may: others' word, whatever its clock and its database do meanwhile."""
         self.reason = "not started"
+        self.recovering = ""
+        """Why the database is being asked for its last commit; empty while it answers."""
         self.listeners: list[CommitListener] = []
-        self._loader = Loader(engine, store, self._find_out)
-        self.chores = Chores(engine, self._loader, self._decide)
-        self.clock_guard = ClockGuard(engine.clock)
         self._inbox = Inbox()
+        self._loader = Loader(engine, store, self._find_out)
+        self._decider = Decider(engine, self._loader, self._inbox)
+        self.chores = Chores(engine, self._loader, self._decider.decide)
+        self.clock_guard = ClockGuard(engine.clock)
         self._wake = asyncio.Event()
         self._stopping = False
         self._batch_us: int | None = None
         """When the batch that is not committed yet was begun."""
-        self._rotation: tuple[SealKey, asyncio.Future[None]] | None = None
 
     # What callers use
 
     @property
     def writable(self) -> bool:
-        return self.state == WRITABLE and not self.clock_guard.stepped
+        return self.state == WRITABLE and not self.recovering and not self.clock_guard.stepped
+
+    def allow(self) -> None:
+        if self.state == READ_ONLY:
+            self.state, self.reason = WRITABLE, ""
+            self._wake.set()
+
+    def forbid(self, reason: str) -> None:
+        """Whoever waits in the queue is refused, too, also while the node stops."""
+        if self.state != STOPPED:
+            self.state, self.reason = READ_ONLY, reason
+            self._wake.set()
 
     @property
     def read_us(self) -> int:
@@ -95,8 +96,7 @@ class Writer:
         """Queues a command. The future gives an ``Answer`` after the commit, or raises ``Rejected``. Raises
         ``Rejected`` at once when the queue is full (503 ``queue_full``) or this node does not write now (503
         ``not_writable``)."""
-        if not self.writable:
-            raise Rejected("not_writable", self.why_not_writable, status=503, retry_after_s=1)
+        self._check_writable()
         future = self._inbox.call(submission)
         self._wake.set()
         return future
@@ -108,7 +108,11 @@ class Writer:
     def why_not_writable(self) -> str:
         if self.clock_guard.stepped:
             return "wall and monotonic clock have parted; an operator or a peer has to confirm the time"
-        return self.reason or self.state
+        return self.reason or self.recovering or self.state
+
+    def _check_writable(self) -> None:
+        if not self.writable:
+            raise Rejected("not_writable", self.why_not_writable, status=503, retry_after_s=1)
 
     def apply(self, verified: following.VerifiedGroup) -> "asyncio.Future[None]":
         """Queues a verified group of another source."""
@@ -123,8 +127,9 @@ class Writer:
         return future
 
     async def rotate_key(self, new_key: SealKey) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._rotation = (new_key, future)
+        """Returns when the new key seals. Raises ``Rejected`` as ``submit``."""
+        self._check_writable()
+        future = self._inbox.rotate(new_key)
         self._wake.set()
         await future
 
@@ -166,10 +171,13 @@ class Writer:
     async def run(self) -> None:
         """Until ``stop``. Raises ``LockLost`` when another process took the database."""
         try:
-            while not (self._stopping and not self._inbox.calls and not self._inbox.locals):
-                if not self._work_waiting():
+            while not (self._stopping and not self._inbox.own):
+                if not self._inbox:
                     await self._wait()
                 await self._cycle()
+        except LockLost:
+            self.reason = "another process took this database"
+            raise
         finally:
             self.state = STOPPED
             self.reason = self.reason or "stopped"
@@ -179,14 +187,11 @@ class Writer:
         """Takes no new commands; those that wait are still decided."""
         self._stopping = True
         if self.state == WRITABLE:
-            self.state, self.reason = READ_ONLY, "this node is shutting down"
+            self.state, self.reason = STOPPING, "this node is shutting down"
         self._wake.set()
 
     def wake(self) -> None:
         self._wake.set()
-
-    def _work_waiting(self) -> bool:
-        return bool(self._inbox or self._rotation)
 
     async def _wait(self) -> None:
         self._wake.clear()
@@ -218,57 +223,45 @@ class Writer:
                 future.set_result(None)
         self._inbox.wants.clear()
         taken = self._inbox.take(now)
-        calls, groups = taken.calls, taken.groups
-        await self._prefetch(calls, groups)
+        await self._prefetch(taken.calls, taken.groups)
+        if not self._deciding:
+            self._inbox.refuse_own(self.why_not_writable)
         started = engine.clock.monotonic_us()
         outcomes = Outcomes()
-        await self._decide_all(calls, now, outcomes)
-        outcomes.applied = [group for group in groups if await self._apply(group)]
-        reacted = False
-        if self.writable:
-            await self.chores.run_due(now)
-            reacted = await self.chores.run_reactions(now)
+        await self._decider.decide_all(taken.calls, now, outcomes)
+        outcomes.applied = [group for group in taken.groups if await self._apply(group)]
         outcomes.written = [item for item in taken.locals if await self._write_local(item)]
-        rotation = self._rotation
-        if self.writable and rotation is not None:
-            self._rotation = None
-            engine.rotate_key(rotation[0], engine.now_us())
-        elif self.writable and engine.tick_due(engine.now_us()):
-            engine.tick(engine.now_us())
+        reacted = False if taken.alone else await self._unasked(now)
+        outcomes.rotated = self._end(taken, now)
         self.statistics.decide_us += engine.clock.monotonic_us() - started
-        self.statistics.last_batch = len(calls)
-        self.statistics.commands += len(calls)
-        failure: Rejected | None = None
-        if engine.dirty:
-            failure = await self._commit()
+        self.statistics.last_batch = len(taken.calls)
+        self.statistics.commands += len(taken.calls)
+        failure = await self._commit(now) if engine.dirty else None
         self._batch_us = None
-        outcomes.tell(failure, engine.sources.get(engine.source), self.statistics)
-        if rotation is not None and self._rotation is None:
-            settle(rotation[1], failure)
-        if failure is not None:
-            self._inbox.careful += len(outcomes.applied)
-        elif outcomes.applied or reacted:
+        self._inbox.careful += outcomes.tell(failure, engine.sources.get(engine.source), self.statistics)
+        if failure is None and (outcomes.applied or reacted):
             self._inbox.call_again()
 
-    async def _decide_all(self, calls: list[Call], now: int, outcomes: Outcomes) -> None:
-        """One after the other. Whoever is to wait for another node has no outcome yet."""
-        touched = False
-        for position, call in enumerate(calls):
-            outcome: Answer | Rejected
-            try:
-                outcome = self._outcome(call.submission, now)
-            except Missing:
-                # Mostly all is in memory. When something is not, the rest of the batch is loaded in one go.
-                if not touched:
-                    touched = True
-                    await self._load_touched(calls[position:])
-                outcome = await self._decide(call.submission, now)
-            if isinstance(outcome, Rejected) and outcome.follow_up is not None:
-                refusal = await self._follow_up(call, outcome, now)
-                if refusal is None:
-                    continue
-                outcome = refusal
-            outcomes.answers.append((call, outcome))
+    @property
+    def _deciding(self) -> bool:
+        """Whether commands that were taken are decided: those of a node that was told to stop are."""
+        return self.state in (WRITABLE, STOPPING) and not self.clock_guard.stepped
+
+    async def _unasked(self, now: int) -> bool:
+        """Deadlines and obligations. Whether there was anything to answer."""
+        if not self.writable:
+            return False
+        await self.chores.run_due(now)
+        return await self.chores.run_reactions(now)
+
+    def _end(self, taken: Taken, now: int) -> Rotation | None:
+        """What must be the last entry of its commit."""
+        for rotation in taken.rotations:
+            milestones.rotate_key(self.engine, rotation.key, now)
+            return rotation
+        if self.writable and not taken.alone and milestones.tick_due(self.engine, now):
+            milestones.tick(self.engine, now)
+        return None
 
     async def _prefetch(self, calls: list[Call], groups: list[ForeignGroup]) -> None:
         """What the batch needs of the database whatever is in memory: used keys, and rows of foreign entries."""
@@ -279,58 +272,6 @@ class Writer:
         for group in groups:
             following.needed(self.engine, group.verified, wanted, careful=group.careful)
         await self._loader.provide(wanted)
-
-    async def _load_touched(self, calls: list[Call]) -> None:
-        wanted = Wanted()
-        for call in calls:
-            self.engine.touched(call.submission.command, wanted)
-        await self._loader.provide(wanted)
-
-    async def _decide(self, submission: Submission, time_us: int) -> Answer | Rejected:
-        try:
-            return await self._loader.until_loaded(lambda: self._outcome(submission, time_us))
-        except Rejected as rejected:
-            return rejected
-
-    def _outcome(self, submission: Submission, time_us: int) -> Answer | Rejected:
-        """Decides. Raises ``Missing``, and has then changed nothing."""
-        try:
-            return self.engine.decide(submission, time_us)
-        except Missing:
-            raise
-        except Rejected as rejected:
-            self._add_address(rejected)
-            return rejected
-        except InvariantBroken as broken:
-            logger.error("an invariant refused a command of ours", extra={"fields": {"invariant": broken.module}})
-            return Rejected("invariant_broken", "this node refused to break its own rules", status=500)
-        except Exception:
-            logger.exception("a handler failed", extra={"fields": {"command": type(submission.command).__name__}})
-            self.engine.alarms.append(f"handler of {type(submission.command).__name__} failed")
-            return Rejected("internal_error", "the node could not decide this", status=500)
-
-    def _add_address(self, rejected: Rejected) -> None:
-        """Whoever is misdirected is told where the owner is reached, when its address is known."""
-        owner = rejected.extra.get("owner")
-        if isinstance(owner, str):
-            image = self.engine.caches[ADDRESSES].get(owner)
-            if image is not None and isinstance(image.row, Address):
-                rejected.extra["address"] = image.row.url
-
-    async def _follow_up(self, call: Call, rejected: Rejected, now: int) -> Rejected | None:
-        """Runs what the refusal asks for. None: the caller waits for its effect. Asked again each time: what has come
-        meanwhile may have been another caller's."""
-        if call.wait_until_us == 0:
-            call.wait_until_us = now + int(rejected.wait_s * 1_000_000)
-        if call.wait_until_us <= now or len(self._inbox.waiting) >= WAITING_MAX:
-            return rejected
-        assert isinstance(rejected.follow_up, msgspec.Struct)
-        asked = Submission(rejected.follow_up, self.engine.source, frozenset({"kernel"}))
-        outcome = await self._decide(asked, now)
-        if isinstance(outcome, Rejected):
-            return outcome
-        self._inbox.waiting.append(call)
-        return None
 
     async def _apply(self, group: ForeignGroup) -> bool:
         try:
@@ -376,10 +317,10 @@ class Writer:
 
     # The commit
 
-    async def _commit(self) -> Rejected | None:
+    async def _commit(self, now: int) -> CommitFailed | None:
         """Makes the batch durable. None when it is; else what the callers are told."""
         engine = self.engine
-        commit = engine.seal(engine.now_us())
+        commit = engine.seal(now)
         started = engine.clock.monotonic_us()
         try:
             await self.store.commit(commit)
@@ -387,23 +328,13 @@ class Writer:
             self.statistics.failed_commits += 1
             logger.error("the commit failed", extra={"fields": {"detail": str(error)}})
             engine.abandon()
-            return Rejected(
-                "commit_failed", "the database refused the commit; nothing was changed", status=503, retry_after_s=1
-            )
+            return type(error)("the database refused the commit; nothing was changed")
         except CommitUnknown as error:
             self.statistics.unknown_commits += 1
             logger.error("the outcome of the commit is unknown", extra={"fields": {"detail": str(error)}})
             if not await self._find_out():
                 engine.abandon()
-                return Rejected(
-                    "commit_failed",
-                    "the database was lost before the commit; nothing was changed",
-                    status=503,
-                    retry_after_s=1,
-                )
-        except LockLost:
-            self.reason = "another process took this database"
-            raise
+                return CommitFailed("the database was lost before the commit; nothing was changed")
         self.statistics.commits += 1
         self.statistics.commit_us += engine.clock.monotonic_us() - started
         self.chores.obligations.observe(engine.caches, engine.now_us())
@@ -415,24 +346,28 @@ class Writer:
     async def _find_out(self) -> bool:
         """Takes the lock anew on a fresh session, which proves that the old one ended, and reads the number of the last
         commit."""
-        state, reason = self.state, self.reason
-        self.state, self.reason = RECOVERING, "the database was lost; this node is asking it for its last commit"
-        while True:
-            self._inbox.refuse_calls(self.reason)
-            try:
-                await self.store.reopen()
-                found = await self.store.resident(MARKS)
-                break
-            except LockLost:
-                raise
-            except Exception as error:
-                self.reason = f"the database does not answer: {type(error).__name__}"
-                logger.warning("the database does not answer yet", extra={"fields": {"detail": str(error)}})
-                await asyncio.sleep(REOPEN_PAUSE_S)
-        self.state, self.reason = state, reason
+        self.recovering = "the database was lost; this node is asking it for its last commit"
+        try:
+            found = await self._reopened()
+        finally:
+            self.recovering = ""
         image = found.get(COMMIT_MARK)
         number = int(image.row.value) if image is not None and isinstance(image.row, Mark) else 0
         return number == self.engine.commit_number + 1
+
+    async def _reopened(self) -> dict[str, Image]:
+        """The marks, as soon as the database answers."""
+        while True:
+            self._inbox.refuse_queue(self.recovering)
+            try:
+                await self.store.reopen()
+                return await self.store.resident(MARKS)
+            except LockLost:
+                raise
+            except Exception as error:
+                self.recovering = f"the database does not answer: {type(error).__name__}"
+                logger.warning("the database does not answer yet", extra={"fields": {"detail": str(error)}})
+                await asyncio.sleep(REOPEN_PAUSE_S)
 
     def confirm_clock(self) -> None:
         """An operator's or a peer's word that the wall clock is right now."""

@@ -129,7 +129,7 @@ class Checks:
         """Nodes that applied the same have the same; and nobody honest is suspended."""
         states: dict[tuple[str, int, int], tuple[int, bytes, str]] = {}
         for node in self._world.nodes:
-            if node.kernel is None or node.kernel.writer.state == "recovering" or node.disk.source is None:
+            if node.kernel is None or node.kernel.writer.recovering or node.disk.source is None:
                 continue
             for source, state in node.engine.sources.items():
                 if state.status == "suspended":

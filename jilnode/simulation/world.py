@@ -17,7 +17,6 @@ from jilnode.kernel.ports import Commit
 from jilnode.kernel.registry import ModuleLike, Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.tree import leaf_hash
-from jilnode.kernel.writer import READ_ONLY
 from jilnode.simulation.loop import NodeLoop
 from jilnode.simulation.network import Network, SimulatedBus
 from jilnode.stores.memory import Fate, MemoryStore
@@ -131,8 +130,7 @@ class SimulatedNode:
         await own_head.start_bus(self.replicator.stored_positions())
         loop.create_task(self.replicator.run(), name="replicator")
         await own_head.confirmed()
-        if kernel.writer.state == READ_ONLY:
-            kernel.allow_writes()
+        kernel.allow_writes()
         await relay.run()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jilnode.kernel.codec import decode_row, decode_section
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.errors import CommitFailed, WrongDatabase
+from jilnode.kernel.errors import CommitRefused, WrongDatabase
 from jilnode.kernel.ports import Commit, RowWrite
 from jilnode.kernel.table import Table
 from jilnode.stores.migrations import SCHEMA_VERSION
@@ -122,25 +122,25 @@ class MemoryDisk:
         return None
 
     def check(self, commit: Commit) -> None:
-        """Raises ``CommitFailed`` where a database's primary keys would."""
+        """Raises ``CommitRefused`` where a database's primary keys would."""
         for entry in commit.entries:
             if entry.sequence in self.entries.get((entry.source, entry.epoch), ()):
-                raise CommitFailed(f"the journal has entry {entry.source}/{entry.epoch}/{entry.sequence} already")
+                raise CommitRefused(f"the journal has entry {entry.source}/{entry.epoch}/{entry.sequence} already")
         for seal in commit.seals:
             seals = self.seals.get((seal.source, seal.epoch), [])
             position = bisect_left(seals, seal.size, key=seal_size)
             if position < len(seals) and seals[position].size == seal.size:
-                raise CommitFailed(f"seal {seal.source}/{seal.epoch} {seal.size} is there already")
+                raise CommitRefused(f"seal {seal.source}/{seal.epoch} {seal.size} is there already")
         for table, updates in commit.updates.items():
             rows = self.tables[table.name].rows
             for row in updates:
                 if row.key not in rows:
-                    raise CommitFailed(f"{table.name} has no row {row.key} that could be changed")
+                    raise CommitRefused(f"{table.name} has no row {row.key} that could be changed")
         for table, inserts in commit.inserts.items():
             rows = self.tables[table.name].rows
             for row in inserts:
                 if row.key in rows:
-                    raise CommitFailed(f"{table.name} has a row {row.key} already")
+                    raise CommitRefused(f"{table.name} has a row {row.key} already")
 
     def apply(self, commit: Commit) -> None:
         for entry in commit.entries:

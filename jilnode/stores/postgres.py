@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from jilnode.kernel.errors import CommitFailed, CommitUnknown, WrongDatabase
+from jilnode.kernel.errors import CommitFailed, CommitRefused, CommitUnknown, WrongDatabase
 from jilnode.kernel.ports import Commit
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import POSTGRESQL
@@ -26,6 +26,8 @@ _READERS = 8
 _READ_TIMEOUT_S = 30.0
 _POOL_TIMEOUT_S = 10.0
 _CONNECT_TIMEOUT_S = 10.0
+_REFUSALS = ("22", "23", "54")
+"""Classes of SQLSTATE that are about what is written: data, integrity constraints, limits of the program."""
 
 
 class PostgresStore(SqlStore):
@@ -104,7 +106,7 @@ class PostgresStore(SqlStore):
         try:
             sql, arguments = self._batch.statement(commit)
         except ValueError as error:
-            raise CommitFailed(f"the batch was refused: {error}") from error
+            raise CommitRefused(f"the batch was refused: {error}") from error
         try:
             await session.run(sql, arguments)
         except asyncpg.PostgresError as error:
@@ -112,7 +114,8 @@ class PostgresStore(SqlStore):
             # Anything else came with the end of the session.
             known = getattr(error, "severity_en", None) == "ERROR" or isinstance(error, asyncpg.DataError)
             if known and not session.ended:
-                raise CommitFailed(f"PostgreSQL refused the batch: {error}") from error
+                kind = CommitRefused if (error.sqlstate or "")[:2] in _REFUSALS else CommitFailed
+                raise kind(f"PostgreSQL refused the batch: {error}") from error
             session.terminate()
             raise CommitUnknown(f"PostgreSQL ended the session around the commit: {error}") from error
         except BaseException as error:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from jilnode.kernel.errors import CommitFailed, CommitUnknown, WrongDatabase
+from jilnode.kernel.errors import CommitFailed, CommitRefused, CommitUnknown, WrongDatabase
 from jilnode.kernel.ports import Commit
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import SQLITE, numbered
@@ -114,9 +114,12 @@ class SqliteStore(SqlStore):
         try:
             connection.execute("begin immediate")
             self._batch.write(connection, commit)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except (sqlite3.IntegrityError, sqlite3.DataError, ValueError, OverflowError) as error:
             _roll_back(connection)
-            raise CommitFailed(f"the batch was refused: {error}") from error
+            raise CommitRefused(f"the batch was refused: {error}") from error
+        except sqlite3.Error as error:
+            _roll_back(connection)
+            raise CommitFailed(f"the batch could not be written: {error}") from error
         self._committing = asyncio.get_running_loop().run_in_executor(self._executor, self._commit, connection)
         try:
             # Not cancelled with the caller: the thread goes on, and until reopen() the outcome counts as unknown.

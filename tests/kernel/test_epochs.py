@@ -80,6 +80,19 @@ async def test_a_new_epoch_binds_the_end_of_the_one_before():
     await again.kernel.close()
 
 
+async def test_a_new_epoch_counts_its_entries_to_the_next_tick_from_0():
+    one = TestNode("ch-zug-01", [MODULE])
+    async with running(one):
+        one.clock.advance(31)
+        await one.run(Fill("a", 1))
+        assert one.engine.own.tick_size
+    again = TestNode("ch-zug-01", [MODULE], store=MemoryStore(one.disk), clock=one.clock)
+    await again.kernel.start()
+    await again.kernel.begin_epoch()
+    assert (again.engine.own.tick_size, again.engine.own.size) == (0, 1)
+    await again.kernel.close()
+
+
 async def test_an_epoch_begun_on_a_lost_tail_is_a_fork_where_the_tail_is_known():
     one, two = TestNode("ch-zug-01", [MODULE]), TestNode("sg-mas-01", [MODULE])
     async with running(one, two):

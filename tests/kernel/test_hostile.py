@@ -10,7 +10,7 @@ import pytest
 from jilnode.kernel.apply import Group, verify
 from jilnode.kernel.codec import decode_header, decode_section, encode_header, encode_section, section_hash
 from jilnode.kernel.entry import CommandReference, Entry, Header, Outcome, Seal, SectionReference
-from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
+from jilnode.kernel.errors import Breach, CommitRefused, Parked, Unproven
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash
 from jilnode.limits import EVENT_BYTES_MAX, HEADER_BYTES_MAX
@@ -363,7 +363,7 @@ async def test_a_row_written_twice_fails_one_commit_and_then_only_its_source():
             for group in (lie, honest)
         ]
         outcomes = await asyncio.gather(*applying, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [CommitFailed, CommitFailed]
+        assert [type(outcome) for outcome in outcomes] == [CommitRefused, CommitRefused]
         again = [
             two.writer.apply(verify(group, known[group.source], "dev", two.trusted, two.engine.registry))
             for group in (lie, honest)

@@ -4,7 +4,7 @@ import pytest
 
 from jilnode.kernel.codec import encode_row
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.errors import CommitFailed, Rejected
+from jilnode.kernel.errors import CommitFailed, CommitRefused, Rejected
 from jilnode.kernel.ports import Commit, Store, Wanted
 from tests.stores.tables import (
     NOTES,
@@ -107,7 +107,7 @@ async def test_an_update_of_a_row_that_is_not_there_fails_the_commit(store: Stor
     await store.commit(commit_of(0, [(SHARES, "k", Share("a", 1))]))
     commit = commit_of(1, [(SHARES, "new", Share("a", 5))])
     commit.updates = {SHARES: [row_write(SHARES, key, Share("a", 9), 1) for key in ("k", "absent")]}
-    with pytest.raises(CommitFailed):
+    with pytest.raises(CommitRefused):
         await store.commit(commit)
     assert {key: image.row for key, image in (await store.resident(SHARES)).items()} == {"k": Share("a", 1)}
     assert await store.journal(SOURCE, 0, 1, 10) == []
@@ -120,7 +120,7 @@ async def test_an_empty_commit_is_fine(store: Store) -> None:
 
 async def test_an_insert_of_a_known_key_fails_everything(store: Store) -> None:
     await store.commit(commit_of(0, [(TRANSFERS, "t/1", Transfer("a", "b"))]))
-    with pytest.raises(CommitFailed):
+    with pytest.raises(CommitRefused):
         await store.commit(
             commit_of(
                 1,
@@ -136,7 +136,7 @@ async def test_an_insert_of_a_known_key_fails_everything(store: Store) -> None:
 
 async def test_an_entry_of_a_known_sequence_fails_everything(store: Store) -> None:
     await store.commit(commit_of(0, [(TRANSFERS, "t/1", Transfer("a", "b"))]))
-    with pytest.raises(CommitFailed):
+    with pytest.raises(CommitRefused):
         await store.commit(commit_of(0, [(SHARES, "k", Share("a", 1)), (TRANSFERS, "t/2", Transfer("a", "b"))]))
     await _only_the_first_is_there(store)
 
@@ -146,7 +146,7 @@ async def test_a_seal_of_a_known_size_fails_everything(store: Store) -> None:
     await store.commit(first)
     second = commit_of(1, [(SHARES, "k", Share("a", 1)), (TRANSFERS, "t/2", Transfer("a", "b"))])
     second.seals = first.seals
-    with pytest.raises(CommitFailed):
+    with pytest.raises(CommitRefused):
         await store.commit(second)
     await _only_the_first_is_there(store)
 
