@@ -59,8 +59,8 @@ COLLECTOR_ALLOCATIONS = 20_000
 """Net new containers between two looks of the garbage collector at the youngest."""
 
 UNCONFIRMED = (
-    "no bus or peer has confirmed this node's highest entry yet. It writes as soon as one answers; if none ever will, "
-    "start it with --accept-tail REASON (what is here is all there was; recorded) or with --new-epoch"
+    "this node's highest entry is not confirmed: no bus or peer has answered, or what they have is not applied here; "
+    "if it never will be, start it with --accept-tail REASON (what is here is all there was; recorded) or --new-epoch"
 )
 
 
@@ -247,8 +247,9 @@ class Node:
             )
         elif own.public_key != engine.key.public_key:
             self.kernel.forbid_writes("this node's key is not the one that sealed its journal")
-        elif own.status == SUSPENDED and not by_operator:
-            self.kernel.forbid_writes(f"{own.detail}: somebody else wrote as this node; --new-epoch begins anew")
+        elif own.set_aside and not by_operator:
+            why = "somebody else wrote as this node" if own.status == SUSPENDED else "its own entries are not applied"
+            self.kernel.forbid_writes(f"{own.detail}: {why}; --new-epoch begins anew")
         else:
             self.kernel.allow_writes()
             self._confirmed.set()

@@ -9,7 +9,6 @@ from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
-from jilnode.kernel.sources import SourceState
 from jilnode.kernel.tree import Frontier, leaf_hash
 from jilnode.kernel.writer import Writer
 
@@ -53,10 +52,10 @@ class Duplicates:
     def doubt(self, source: str) -> None:
         self._doubted.add(source)
 
-    def signed(self, seal: Seal, known: SourceState) -> bool:
-        """Whether the source's own key made it."""
+    def signed(self, seal: Seal, public_key: bytes) -> bool:
+        """Whether that key made it."""
         try:
-            verify_seal(parse_seal(seal.note), origin_of(self._network, seal.source, seal.epoch), [known.public_key])
+            verify_seal(parse_seal(seal.note), origin_of(self._network, seal.source, seal.epoch), [public_key])
         except Breach:
             return False
         return True
@@ -84,7 +83,7 @@ class Duplicates:
         if known is None or not known.size:
             return None
         if (seal.epoch, seal.size) > (known.epoch, known.size):
-            if seal.source == self._engine.source and self._writer.writable and self.signed(seal, known):
+            if seal.source == self._engine.source and self._writer.writable and self.signed(seal, known.public_key):
                 return Fork(b"", f"{seal.source} has a seal of size {seal.size} that this node did not make")
             return None
         stored = await self._store.seals(seal.source, seal.epoch, seal.size - 1, 1)

@@ -106,7 +106,7 @@ class Quarantine:
         state = self._engine.sources.get(source)
         if state is None:
             raise Rejected("not_found", "This node follows no such source.", status=404)
-        if source == self._engine.source:
+        if source == self._engine.source and (state.status == SUSPENDED or self._writer.writable):
             raise Rejected("own_source", "a node does not release itself: it begins a new epoch", status=409)
         if not state.set_aside:
             raise Rejected("not_suspended", f"the source is {state.status}", status=409)

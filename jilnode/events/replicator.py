@@ -22,7 +22,7 @@ from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import FOLLOWING, PARKED, SET_ASIDE, SourceState
 from jilnode.kernel.system import MARKS, Mark
-from jilnode.kernel.writer import READ_ONLY, Writer
+from jilnode.kernel.writer import Writer
 
 __all__ = ("MARK_PREFIX", "Replicator")
 
@@ -75,6 +75,20 @@ class Replicator:
             if image is not None and key.startswith(MARK_PREFIX) and isinstance(image.row, Mark)
         }
 
+    @property
+    def lacks_own(self) -> bool:
+        """Whether this node itself once sealed more than it has: that has come and is not applied, since it rests on
+        what others wrote, was refused by the database, or waits for an operator."""
+        source = self._engine.source
+        own, feed = self._engine.sources.get(source), self._feeds.get(source)
+        if own is not None and own.set_aside:
+            return own.status == PARKED
+        head = (0, 0) if own is None else (own.epoch, own.size)
+        key = self._engine.key.public_key
+        return feed is not None and any(
+            (seal.epoch, seal.size) > head and self._duplicates.signed(seal, key) for seal in feed.seals
+        )
+
     async def run(self) -> None:
         self._written = self.stored_positions()
         await self._resume_releases()
@@ -98,9 +112,12 @@ class Replicator:
         await self._apply_all()
         for lane, _, position in batches:
             self.received[lane] = position
+        self._progress()
+        await self.store_positions()
+
+    def _progress(self) -> None:
         self.progressed.set()
         self.progressed.clear()
-        await self.store_positions()
 
     # Gathering
 
@@ -184,7 +201,7 @@ class Replicator:
         if source == self._engine.source:
             # Signed by our own key, and not by us: a thief, or a twin restored from a copy.
             self._engine.alarms.append(detail)
-            self._writer.state, self._writer.reason = READ_ONLY, f"{detail}: somebody else writes as this node"
+            self._writer.forbid(f"{detail}: somebody else writes as this node")
         await self._suspend(source, Breach("fork", detail), record, other=here)
 
     # Applying
@@ -288,7 +305,7 @@ class Replicator:
             return True
         feed.forget_seal(group.seal)
         await self._dead_letter(record_of_seal(group.seal), error)
-        if known is not None and self._duplicates.signed(group.seal, known):
+        if known is not None and self._duplicates.signed(group.seal, known.public_key):
             self._doubt(feed, known)
         return bool(feed.seals)
 
@@ -339,10 +356,12 @@ class Replicator:
 
     async def release(self, source: str) -> None:
         """An operator's word: follow the source again, from where it was left. What it sent meanwhile was kept; what
-        did not fit is read again. Raises ``Rejected`` when the source is not suspended, or is this node itself."""
+        did not fit is read again. Raises ``Rejected`` when the source is not set aside, or is this node itself and
+        suspended."""
         async with self._looking:
             kept, complete = await self._quarantine.release(source)
             await self._look_again(source, kept)
+            self._progress()
             if not complete or not self._bus.ordered:
                 # Duplicates are harmless; nobody knows any more which lanes hold what may be missing.
                 for lane in {*self._written, *self._positions, *self.received}:

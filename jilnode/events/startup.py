@@ -2,6 +2,7 @@
 forks."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -16,8 +17,8 @@ RETRY_PAUSE_S = 1.0
 
 
 class OwnHead:
-    """``confirmed`` returns once the replicator has read what the bus has of this source: its own missing tail came
-    back through the replicator like anybody's entries."""
+    """``confirmed`` returns once the replicator has read and applied what the bus has of this source: its own missing
+    tail comes back through the replicator like anybody's entries, and like anybody's may have to wait for others'."""
 
     def __init__(self, bus: Bus, replicator: Replicator, source: str) -> None:
         self._bus = bus
@@ -45,3 +46,9 @@ class OwnHead:
         for lane, end in ends.items():
             while not self._bus.reached(lane, self._replicator.received.get(lane, positions.get(lane)), end):
                 await self._replicator.progressed.wait()
+        while self._replicator.lacks_own:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._replicator.progressed.wait(), RETRY_PAUSE_S)
+                continue
+            # Nothing came meanwhile; the database may have refused it only then.
+            await self._replicator.take([])
