@@ -49,7 +49,7 @@ async def test_what_changed_nothing_travels_too(fleet):
     first = await one.node.run(Drain("a"), key="k")
     await one.node.run(Fill("a", 5))
     await eventually(lambda: converged(one.node, two.node))
-    answer = await two.node.run(Drain("a"), key="k")
+    answer = await two.node.run(Drain("a"), key="k", session=ONE)
     assert (answer.source, answer.sequence, answer.reply, answer.replayed) == (ONE, first.sequence, 0, True)
 
 

@@ -7,9 +7,7 @@ import msgspec
 import pytest
 
 from jilnode.kernel.apply import Group
-from jilnode.kernel.command import Submission
 from jilnode.kernel.entry import CommandReference
-from jilnode.kernel.keys import Answer
 from jilnode.simulation.ledger import MODULE, POTS, Fill
 from tests.kernel.test_hostile import Liar, set_header
 from tests.kit.node import TestNode, running
@@ -46,10 +44,6 @@ async def copied(one: TestNode) -> Group:
     return lie._replace(entries=[msgspec.structs.replace(lie.entries[0], key_hash=KEY)])
 
 
-async def asked_with_a_session(node: TestNode, session: str) -> Answer:
-    return await node.writer.submit(Submission(Fill("a", 5), "tester", frozenset(), KEY, BODY, session=session))
-
-
 async def test_another_s_entry_does_not_answer_for_ours(nodes):
     one, two = nodes
     first = await two.run(Fill("a", 5), key="k", body=b"x")
@@ -57,7 +51,8 @@ async def test_another_s_entry_does_not_answer_for_ours(nodes):
     again = await two.run(Fill("a", 5), key="k", body=b"x")
     assert again.replayed
     assert (again.source, again.sequence, again.reply) == (first.source, first.sequence, first.reply)
-    assert (await asked_with_a_session(two, one.source)).source == two.source
+    elsewhere = await two.run(Fill("a", 5), key="k", body=b"x", session=one.source)
+    assert (elsewhere.source, elsewhere.sequence) == (first.source, first.sequence)
 
 
 async def test_another_s_entry_uses_up_no_key_of_ours(nodes):
@@ -71,5 +66,5 @@ async def test_another_s_entry_uses_up_no_key_of_ours(nodes):
 async def test_the_node_that_the_session_names_answers_for_what_was_asked_there(nodes):
     one, two = nodes
     await two.apply(await copied(one))
-    answer = await asked_with_a_session(two, one.source)
+    answer = await two.run(Fill("a", 5), key="k", body=b"x", session=one.source)
     assert (answer.source, answer.replayed) == (one.source, True)

@@ -116,6 +116,7 @@ class TestNode:
         scopes: Sequence[str] = (),
         key: str | None = None,
         body: bytes = b"",
+        session: str = "",
     ) -> Answer:
         return await self.writer.submit(
             Submission(
@@ -124,6 +125,7 @@ class TestNode:
                 frozenset(scopes),
                 hashlib.sha256(f"{actor}\x00{key}".encode()).digest() if key is not None else None,
                 hashlib.sha256(body).digest() if key is not None else None,
+                session=session,
             )
         )
 
