@@ -178,7 +178,7 @@ class Node:
                 rate_limiter=limiter,
                 rate_share=self.rate_share,
                 trusted_proxies=settings.trusted_proxies,
-                forwarder=Forwarder(settings.node_id, plain_http=settings.development) if settings.forwarding else None,
+                forwarder=self._forwarder() if settings.forwarding else None,
                 extra_handlers=self.peer_server.handlers(),
                 operator_routes=source_routes(
                     self.kernel.engine, None if self.replicator is None else self.replicator.release
@@ -186,6 +186,13 @@ class Node:
                 version=__version__,
             )
         )
+
+    def _forwarder(self) -> Forwarder:
+        def suspended(owner: str) -> bool:
+            state = self.kernel.engine.sources.get(owner)
+            return state is not None and state.status == SUSPENDED
+
+        return Forwarder(self.settings.node_id, plain_http=self.settings.development, suspended=suspended)
 
     # Starting
 
@@ -354,9 +361,8 @@ class Node:
         found += [Reason(f"{name}_failing", error, blocking=False) for name, error in sorted(self.failing.items())]
         for source, state in self.kernel.engine.sources.items():
             if state.status != FOLLOWING:
-                found.append(
-                    Reason(f"source_{state.status}", f"{source}: {state.code}: {state.detail}", blocking=False)
-                )
+                # The detail may hold what the source wrote: it is told to auditors (/v1/sources), not to everybody.
+                found.append(Reason(f"source_{state.status}", f"{source}: {state.code}", blocking=False))
             if state.drift:
                 found.append(Reason("drift", f"the rows of {source} differ from its own", blocking=False))
         return found

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jilnode.kernel.names import source_id
+from jilnode.kernel.system import is_web_address
 from jilnode.limits import CACHE_BYTES_DEFAULT, RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.zone import DEVELOPMENT_ZONE, ZONE_CODES
 
@@ -85,6 +86,12 @@ def _web(text: str) -> str:
     return text.rstrip("/")
 
 
+def _public(text: str) -> str:
+    if not is_web_address(text):
+        raise ValueError("http:// or https://, a host in ASCII, perhaps a port and a path, and nothing else")
+    return text.rstrip("/")
+
+
 def _networks(text: str) -> tuple[str, ...]:
     for item in _many(text):
         try:
@@ -125,6 +132,7 @@ FILE = _Kind("file", Path)
 FOLDER = _Kind("folder", Path)
 PROXIES = _Kind("list", _networks)
 WEB = _Kind("address", _web)
+PUBLIC = _Kind("address", _public)
 WEB_LIST = _Kind("list", lambda text: tuple(map(_web, _many(text))))
 BROKERS = _Kind("list", _brokers)
 DATABASE = _Kind("secret", _database)
@@ -170,7 +178,7 @@ class Settings:
     http_port: int = _setting("JIL_HTTP_PORT", PORT, 8400, "port to listen on; 0 takes a free one")
     http_cert_file: Path | None = _setting("JIL_HTTP_CERT_FILE", FILE, None, "serve HTTPS with this certificate")
     http_key_file: Path | None = _setting("JIL_HTTP_KEY_FILE", FILE, None, "and this key")
-    public_url: str = _setting("JIL_PUBLIC_URL", WEB, "", "where others reach this node; told to them")
+    public_url: str = _setting("JIL_PUBLIC_URL", PUBLIC, "", "where others reach this node; told to them")
     trusted_proxies: tuple[str, ...] = _setting("JIL_TRUSTED_PROXIES", PROXIES, (), "whose X-Forwarded-For to believe")
     forwarding: bool = _setting("JIL_FORWARDING", SWITCH, False, "pass misdirected requests on to the owner, once")
     rate_limit: bool = _setting("JIL_RATE_LIMIT", SWITCH, True, "10 requests a second and address, 20 at once")

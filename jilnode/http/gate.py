@@ -85,6 +85,8 @@ class Gate:
         if rejected.status != _MISDIRECTED and rejected.code != _OUTCOME_UNKNOWN:
             return None
         address = rejected.extra.get("address")
+        if self._forwarder.suspended(str(rejected.extra.get("owner", ""))):
+            return None
         # A batch of which something is done here must not be done again there.
         if not isinstance(address, str) or rejected.extra.get("chunks_done", 0):
             return None

@@ -1,6 +1,8 @@
 """The kernel's own tables and commands: sources, ticks, heads, refusals. To everything else they are a module named
 ``kernel``."""
 
+import re
+
 import msgspec
 
 from jilnode.kernel.command import Command
@@ -27,10 +29,16 @@ __all__ = (
     "TICKS",
     "AcceptTail",
     "PublishAddress",
+    "is_web_address",
     "no_reply",
 )
 
 KERNEL_VERSION = 1
+_LABEL = "[A-Za-z0-9_-]{1,63}"
+_WEB_ADDRESS = re.compile(
+    rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?(?:/[A-Za-z0-9._~/-]*)?"
+)
+_WEB_ADDRESS_CHARS_MAX = 512
 
 
 class Source(Owned, frozen=True):
@@ -178,7 +186,16 @@ class AcceptTail(msgspec.Struct, frozen=True):
     size: int
 
 
+def is_web_address(text: str) -> bool:
+    """Whether it is the base of URLs: a host, perhaps a port and a path, and nothing else. Anybody may have written it,
+    and others read it and call there."""
+    match = _WEB_ADDRESS.fullmatch(text) if len(text) <= _WEB_ADDRESS_CHARS_MAX else None
+    return match is not None and int(match.group(1) or 0) <= 65535
+
+
 def _publish_address(state: State, context: Context, command: PublishAddress) -> None:
+    if not is_web_address(command.url):
+        raise Rejected("bad_request", "not the address of a host", field="/url")
     state[ADDRESSES].put(context.source, Address(command.url))
 
 

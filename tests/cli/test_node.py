@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jilnode.kernel.errors import WrongDatabase
+from jilnode.kernel.sources import SourceState
 from jilnode.node import Node
 from jilnode.settings import Settings
 from tests.kit.process import free_port
@@ -86,6 +87,18 @@ async def test_a_part_that_fails_is_tried_again_and_the_node_goes_on(started, tm
         assert calls > 1
     finally:
         await node.close()
+
+
+async def test_everybody_hears_that_a_source_is_suspended_and_auditors_what_it_wrote(started, tmp_path):
+    node = await started(settings_of(tmp_path, forwarding=True))
+    other = SourceState("sg-mas-01")
+    other.status, other.code, other.detail = "suspended", "bad_row", "kestrel@example.com"
+    node.kernel.engine.sources["sg-mas-01"] = other
+    (reason,) = node.reasons()
+    assert (reason.code, reason.detail, reason.blocking) == ("source_suspended", "sg-mas-01: bad_row", False)
+    # Nor does it get a user's token.
+    forwarder = node.http._app.parts.forwarder
+    assert [forwarder.suspended(source) for source in ("sg-mas-01", "dev-node-01", "us-nyc-01")] == [True, False, False]
 
 
 async def test_the_address_is_published_when_it_changes(started, tmp_path):
