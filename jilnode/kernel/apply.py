@@ -19,7 +19,7 @@ from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
-from jilnode.kernel.sources import RESIDENT_FULL, SourceState
+from jilnode.kernel.sources import CAUSE_DISPUTED, RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits
 from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
 from jilnode.kernel.table import Table
@@ -375,7 +375,7 @@ def _check_causes(engine: "Engine", item: Verified) -> None:
         if known is None or (known.epoch, known.size) <= (epoch, sequence):
             raise Parked("cause_not_applied", f"rests on {source}/{epoch}/{sequence}, which is not applied here yet")
         if leaf_hash(engine.recorder.cause_entry(source, epoch, sequence).header).hex() != leaf:
-            raise Breach("false_cause", f"{source}/{epoch}/{sequence} is another entry than the one it names")
+            raise Parked(CAUSE_DISPUTED, f"{source}/{epoch}/{sequence} is another entry here than the one it rests on")
 
 
 def _check_digest(engine: "Engine", state: SourceState, item: Verified) -> None:

@@ -5,7 +5,17 @@ from jilnode.kernel.digest import MODULUS
 from jilnode.kernel.system import Head
 from jilnode.kernel.tree import Frontier
 
-__all__ = ("FOLLOWING", "NOT_JUDGED", "NOT_STORED", "PARKED", "RESIDENT_FULL", "SET_ASIDE", "SUSPENDED", "SourceState")
+__all__ = (
+    "CAUSE_DISPUTED",
+    "FOLLOWING",
+    "NOT_JUDGED",
+    "NOT_STORED",
+    "PARKED",
+    "RESIDENT_FULL",
+    "SET_ASIDE",
+    "SUSPENDED",
+    "SourceState",
+)
 
 FOLLOWING, PARKED, SUSPENDED = "following", "parked", "suspended"
 RESIDENT_FULL = "resident_full"
@@ -14,7 +24,10 @@ NOT_JUDGED = "not_judged"
 """Why a source is parked over whose entry this program failed: a fault here, whatever it tells of the source."""
 NOT_STORED = "not_stored"
 """Why a source is parked whose entry this node's database can't take, though this program found nothing wrong in it."""
-SET_ASIDE = frozenset((RESIDENT_FULL, NOT_JUDGED, NOT_STORED))
+CAUSE_DISPUTED = "cause_disputed"
+"""Why a source is parked that rests on another entry of a third one than is here: either it lies, or that one told each
+of us something else."""
+SET_ASIDE = frozenset((RESIDENT_FULL, NOT_JUDGED, NOT_STORED, CAUSE_DISPUTED))
 
 
 class SourceState:

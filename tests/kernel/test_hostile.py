@@ -208,10 +208,6 @@ LIES = {
     ),
     "header that is no JSON": ("bad_header", {"raw_header": lambda data: data[:-1]}),
     "oversized header": ("oversized", {"head": set_header(actor="a" * HEADER_BYTES_MAX)}),
-    "cause that is another entry": (
-        "false_cause",
-        {"head": set_header(cause=(("gb-lon-01", 0, 1, "00" * 32),))},
-    ),
     "more addresses than its own": (
         "foreign_row",
         {
@@ -318,6 +314,21 @@ async def test_a_reply_that_does_not_answer_its_question_is_refused(nodes):
     before = [item for item in answered.entries if item.sequence < entry.sequence]
     with pytest.raises(Breach, match=r"invariant\.answered"):
         await two.apply(Group(one.source, [*before, forged], await Liar(one).seal([*before, forged])))
+
+
+async def test_who_rests_on_another_entry_than_is_here_is_not_accused(nodes):
+    """A third node may have told each of us another one."""
+    one, two, three = nodes
+    await one.follow(three)
+    await three.run(Ask("ch-zug-01", 4))
+    await one.follow(three)
+    await two.apply(await Liar(three).group(replace_text(b'"number":4', b'"number":5')))
+    await one.run(Fill("z", 1))
+    with pytest.raises(Parked) as parked:
+        await two.follow(one)
+    assert parked.value.code == "cause_disputed"
+    assert three.source in parked.value.detail
+    assert two.engine.sources[one.source].status == "following"
 
 
 class Line(Owned):
