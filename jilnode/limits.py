@@ -84,6 +84,15 @@ PEER_BURST = 400
 """Requests a second, and at once, that nodes behind one address may make of each other."""
 REPLICATOR_QUEUE_MAX = 4096
 """Entries of one source waiting for their seal: a commit's worth; more than that without a seal nobody has written."""
+FEED_BYTES_MAX = 48 * MEBIBYTE
+"""Of those entries, and of others under their numbers."""
+FEED_ALTERNATIVES_MAX = 4
+"""Other entries that are kept under one number: anybody may send them."""
+FEED_VARIANTS_MAX = 256
+FEED_REFUSED_MAX = 65_536
+"""Entries that what a source signed has refused are known again, so that others have their turn."""
+FEED_SEALS_MAX = REPLICATOR_QUEUE_MAX
+"""Each covers an entry."""
 PENDING_PER_SOURCE_MAX = 100_000
 PENDING_BYTES_PER_SOURCE_MAX = 64 * MEBIBYTE
 """Raw records kept of a suspended source; after a release, what is more is read again from the bus."""
@@ -99,6 +108,7 @@ CLOSE_TIMEOUT_S = 5
 assert HEADER_BYTES_MAX < EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX
 assert WRITER_BATCH_MAX <= WRITER_QUEUE_MAX
 assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REPLICATOR_QUEUE_MAX
+assert 2 * (WRITER_BATCH_BYTES_MAX + EVENT_BYTES_MAX) < FEED_BYTES_MAX
 assert EVENT_BYTES_MAX < RESIDENT_BYTES_OWN_MAX < RESIDENT_BYTES_PER_SOURCE_MAX
 assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS

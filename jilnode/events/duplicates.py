@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from typing import NamedTuple
 
-from jilnode.events.feed import Feed
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, Unproven
@@ -60,21 +59,17 @@ class Duplicates:
             return False
         return True
 
-    async def entry(self, feed: Feed, entry: Entry) -> Unproven | None:
-        """An entry whose number is taken. What is not the same is somebody's invention until a seal says otherwise."""
+    async def entry(self, entry: Entry) -> Unproven | None:
+        """An entry whose number is applied. What is not the same is somebody's invention until a seal says
+        otherwise."""
         where = (entry.epoch, entry.sequence)
-        if feed.source == self._engine.source and self._recent.get(where) == entry.header:
+        if entry.source == self._engine.source and self._recent.get(where) == entry.header:
             return None
-        waiting = [item for item in feed.entries if (item.epoch, item.sequence) == where]
-        if waiting:
-            if waiting[0] != entry:
-                feed.offer(entry)
-            return None
-        here = await self._store.journal(feed.source, entry.epoch, entry.sequence, 1)
+        here = await self._store.journal(entry.source, entry.epoch, entry.sequence, 1)
         if not here or here[0].header == entry.header:
             return None
-        self.doubt(feed.source)
-        return Unproven("fork", f"another entry {where} of {feed.source}, not sealed")
+        self.doubt(entry.source)
+        return Unproven("fork", f"another entry {where} of {entry.source}, not sealed")
 
     async def seal(self, seal: Seal) -> Fork | None:
         """Two trees under one key are a fork, and the two signed notes are the proof of it. Raises ``Breach`` for a

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from jilnode.events.bus import Bus, Lane, Record
 from jilnode.events.duplicates import Duplicates
 from jilnode.events.feed import Feed
-from jilnode.events.quarantine import Quarantine, written
+from jilnode.events.feeds import Feeds, Place
+from jilnode.events.positions import Positions
+from jilnode.events.quarantine import Quarantine
 from jilnode.events.record import read_record, record_of_seal, unread_record
 from jilnode.kernel.apply import Group, VerifiedGroup, verify
 from jilnode.kernel.engine import Engine
@@ -21,18 +23,15 @@ from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import FOLLOWING, PARKED, SET_ASIDE, SourceState
-from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.writer import Writer
+from jilnode.limits import REPLICATOR_QUEUE_MAX
 
-__all__ = ("MARK_PREFIX", "Replicator")
+__all__ = ("Replicator",)
 
 logger = logging.getLogger("jilnode.replicator")
 
-MARK_PREFIX = "bus/"
 RECORDS_PER_RECEIVE = 4096
-SEALS_MAX = 4096
 RELEASED_LANE = "released"
-POSITION_INTERVAL_US = 1_000_000
 
 
 class Replicator:
@@ -49,48 +48,39 @@ class Replicator:
         self._duplicates = Duplicates(writer, store, network)
         self._looking = asyncio.Lock()
         """Held by whoever sorts and applies: the bus's reader, or an operator's release."""
-        self._feeds: dict[str, Feed] = {}
-        self._receipt = 0
-        self._positions: dict[Lane, list[tuple[int, str]]] = {}
-        """Per lane: (receipt, position after it), oldest first, of receipts not wholly applied."""
-        self._source_lanes: dict[str, set[Lane]] = {}
-        self._written: dict[Lane, str] = {}
-        self._rewound: set[Lane] = set()
-        self._missing: dict[tuple[Lane, str], tuple[int, int]] = {}
-        """(epoch, sequence) that a lane was last read again for."""
-        self._asked_again: dict[str, tuple[int, int]] = {}
+        self._positions = Positions(writer, bus)
+        self._feeds = Feeds(writer.engine, self._duplicates)
+        self._asked_again: dict[str, Place] = {}
         """Where each source stood when its journal was last asked for from the beginning."""
-        self._stored_us = 0
-        self.received: dict[Lane, str] = {}
-        """Position after the newest record that was looked at, per lane: what start-up compares with the bus's end."""
         self.dead_letters = 0
         self.progressed = asyncio.Event()
 
+    @property
+    def received(self) -> Mapping[Lane, str]:
+        return self._positions.received
+
     def stored_positions(self) -> dict[Lane, str]:
-        """Where each lane was when this database last said so."""
-        images = self._engine.caches[MARKS].images
-        return {
-            key.removeprefix(MARK_PREFIX).replace("~", "/"): image.row.value
-            for key, image in images.items()
-            if image is not None and key.startswith(MARK_PREFIX) and isinstance(image.row, Mark)
-        }
+        return self._positions.stored()
+
+    async def store_positions(self, *, now: bool = False) -> None:
+        held = [(feed.source, feed.held_at) for feed in self._feeds if feed.held_at is not None]
+        await self._positions.store(held, now=now)
 
     @property
     def lacks_own(self) -> bool:
         """Whether this node itself once sealed more than it has: that has come and is not applied, since it rests on
         what others wrote, was refused by the database, or waits for an operator."""
         source = self._engine.source
-        own, feed = self._engine.sources.get(source), self._feeds.get(source)
+        own = self._engine.sources.get(source)
         if own is not None and own.set_aside:
             return own.status == PARKED
         head = (0, 0) if own is None else (own.epoch, own.size)
         key = self._engine.key.public_key
-        return feed is not None and any(
-            (seal.epoch, seal.size) > head and self._duplicates.signed(seal, key) for seal in feed.seals
-        )
+        seals = [seal for feed in self._feeds.of(source) for seal in feed.seals if (seal.epoch, seal.size) > head]
+        return any(self._duplicates.signed(seal, key) for seal in seals)
 
     async def run(self) -> None:
-        self._written = self.stored_positions()
+        await self._positions.start(self._trusted)
         await self._resume_releases()
         while True:
             batches = await self._bus.receive(RECORDS_PER_RECEIVE)
@@ -102,16 +92,17 @@ class Replicator:
             await self._take(batches)
 
     async def _take(self, batches: list[tuple[Lane, list[Record], str]]) -> None:
-        self._receipt += 1
-        self._rewound.clear()
+        self._positions.begin()
         for lane, records, position in batches:
             for record in records:
                 await self._sort(lane, record)
-            if lane not in self._rewound:
-                self._positions.setdefault(lane, []).append((self._receipt, position))
+            self._positions.passed(lane, position)
         await self._apply_all()
+        if self._bus.ordered:
+            for source in self._feeds.let_go():
+                self._read_again(source)
         for lane, _, position in batches:
-            self.received[lane] = position
+            self._positions.received[lane] = position
         self._progress()
         await self.store_positions()
 
@@ -137,56 +128,55 @@ class Replicator:
 
     async def _gather(self, lane: Lane, record: Record, source: str, item: Entry | Seal) -> None:
         known = self._engine.sources.get(source)
+        if known is None and source not in self._trusted:
+            # Anybody can invent a name. Once the trust file has this one, the lanes are read from their start.
+            return
         if known is not None and known.set_aside:
             await self._quarantine.keep(source, record)
             return
-        feed = self._feeds.setdefault(source, Feed(source))
-        epoch, size = (0, 0) if known is None else (known.epoch, known.size)
+        if lane != RELEASED_LANE:
+            self._positions.seen(source, lane)
+        head = self._feeds.head(source)
         if isinstance(item, Seal):
-            if (item.epoch, item.size) > (epoch, size):
-                others = [seal for seal in feed.seals if seal != item]
-                feed.seals = sorted([*others, item], key=lambda seal: (seal.epoch, seal.size))[:SEALS_MAX]
+            if (item.epoch, item.size) > head:
+                self._feeds.add_seal(item, self._positions.receipt)
             await self._compare_seal(source, item, record)
-            return
-        wanted = feed.next_position(epoch, size)
-        where = (item.epoch, item.sequence)
-        if feed.full and where >= wanted:
-            # Anybody may have sent so many, and only what is signed accuses. A seal of the source's own will tell
-            # which of those under the same numbers it wrote.
-            await self._dead_letter(record, Unproven("no_seal", f"{where} after a commit's worth without a seal"))
-        elif where == wanted or where == (wanted[0] + 1, 0):
-            if feed.held_at is None:
-                feed.held_at = self._receipt
-                self._source_lanes.setdefault(source, set()).add(lane)
-            feed.entries.append(item)
-        elif where < wanted:
-            if (invention := await self._duplicates.entry(feed, item)) is not None:
+        elif (item.epoch, item.sequence) < head:
+            if (invention := await self._duplicates.entry(item)) is not None:
                 await self._dead_letter(record, invention)
-        elif not self._redelivered(lane, source):
+        else:
+            await self._gather_entry(lane, record, item, head)
+
+    async def _gather_entry(self, lane: Lane, record: Record, entry: Entry, head: Place) -> None:
+        where = (entry.epoch, entry.sequence)
+        feed = self._feeds.at(entry.source, entry.epoch)
+        wanted = 0 if feed is None else feed.next_sequence(head[1] if entry.epoch == head[0] else 0)
+        if feed is not None and feed.is_refused(entry):
+            return
+        if feed is not None and entry.sequence < wanted:
+            feed.offer(entry)
+        elif feed is not None and (feed.full or (entry.sequence == wanted and not feed.append(entry))):
+            # Anybody may have sent so many, and only what is signed accuses. A seal of the source's own will tell
+            # which of those under the same numbers it wrote, and whether more has to be read again.
+            await self._dead_letter(record, Unproven("no_seal", f"{where} after a commit's worth without a seal"))
+        elif feed is not None and entry.sequence == wanted:
+            if feed.held_at is None and entry.epoch == head[0]:
+                feed.held_at = self._positions.receipt
+        elif not self._redelivered(lane, entry.source):
             # Somebody's invention, or the bus lost what lies between: the source can't be blamed for either.
-            self._set_status(source, PARKED, "gap", f"entry {where} came where {wanted} belongs")
-            await self._dead_letter(record, Unproven("gap", f"entry {where} where {wanted} belongs"))
+            belongs = (entry.epoch if feed is not None else head[0], wanted if feed is not None else head[1])
+            self._set_status(entry.source, PARKED, "gap", f"entry {where} came where {belongs} belongs")
+            await self._dead_letter(record, Unproven("gap", f"entry {where} where {belongs} belongs"))
 
     def _redelivered(self, lane: Lane, source: str) -> bool:
-        """A gap in a lane that keeps order accuses the source; in one that may lose or reorder records, reading goes
-        back."""
-        if self._bus.ordered:
-            return False
-        self._rewind(lane, self._feeds[source])
-        return True
+        """A gap in a lane that keeps order is nobody's; in one that may lose or reorder records, reading goes back."""
+        return not self._bus.ordered and self._read_again(source)
 
-    def _rewind(self, lane: Lane, feed: Feed) -> None:
-        """Reads the lane again, from the newest position before which everything is applied."""
-        feed.clear()
-        # What this lane brought meanwhile will come again, so no position of it may be stored.
-        self._positions.pop(lane, None)
-        self._rewound.add(lane)
-        known = self._engine.sources.get(feed.source)
-        missing = (0, 0) if known is None else (known.epoch, known.size)
-        again = self._missing.get((lane, feed.source)) == missing
-        self._missing[(lane, feed.source)] = missing
-        # If the stored position did not bring it, it was lost before that was stored.
-        self._bus.rewind(lane, None if again else self._written.get(lane))
+    def _read_again(self, source: str) -> bool:
+        if not self._positions.again(source):
+            return False
+        self._feeds.forget(source)
+        return True
 
     async def _compare_seal(self, source: str, seal: Seal, record: Record) -> None:
         try:
@@ -211,28 +201,30 @@ class Replicator:
         moves."""
         moved = True
         while moved:
-            moved = False
-            ready = [feed for feed in self._feeds.values() if feed.seals and feed.entries]
-            outcomes = await asyncio.gather(*[self._apply_feed(feed) for feed in ready])
+            outcomes = await asyncio.gather(*[self._apply_source(source) for source in self._feeds.ready()])
             moved = any(outcomes)
+
+    async def _apply_source(self, source: str) -> bool:
+        applied = False
+        for feed in self._feeds.of(source):
+            applied = await self._apply_feed(feed) or applied
+        self._feeds.end_epochs(source)
+        return applied
 
     async def _apply_feed(self, feed: Feed) -> bool:
         """Whether anything of the feed was applied. Merged first, since one seal covers many; alone if that is
         refused."""
         applied = False
-        for merged in (True, False):
-            groups = feed.groups(merged)
-            if not groups:
-                return applied
+        merged = True
+        while groups := feed.groups(merged):
             count, error = await self._apply_groups(feed.source, groups)
             if count:
                 feed.drop(count)
                 applied = True
                 self._set_status(feed.source, FOLLOWING, "", "")
-            if error is None:
+            if error is None or (not merged and not await self._refuse(feed, error)):
                 break
-            if not merged and await self._refuse(feed, error):
-                return await self._apply_feed(feed) or applied
+            merged = not merged
         if not feed.entries:
             feed.held_at = None
         return applied
@@ -264,8 +256,7 @@ class Replicator:
             try:
                 await future
             except (Breach, Parked, CommitFailed) as refused:
-                if error is None or applied == 0:
-                    error = refused
+                error = refused
                 for _, other in queued:
                     other.add_done_callback(_ignore)
                 break
@@ -276,15 +267,14 @@ class Replicator:
         """What becomes of a feed whose first group was refused. Whether trying again makes sense."""
         if isinstance(error, Unproven):
             return await self._settle(feed, error)
-        if isinstance(error, Breach) and error.code == "seal_missing" and not self._bus.ordered:
-            for lane in self._source_lanes.get(feed.source, ()):
-                self._rewind(lane, feed)
-        elif isinstance(error, Breach):
+        if isinstance(error, Breach) and error.code == "seal_missing" and self._read_again(feed.source):
+            return False
+        if isinstance(error, Breach):
             group = feed.groups(False)[0]
             await self._suspend(feed.source, error, None, evidence=[*group.entries, group.seal])
         elif isinstance(error, Parked) and error.code in SET_ASIDE:
-            await self._quarantine.park(feed.source, error, _held(feed))
-            feed.clear()
+            await self._quarantine.park(feed.source, error, self._feeds.held(feed.source))
+            self._feeds.forget(feed.source)
         elif isinstance(error, Parked):
             self._set_status(feed.source, PARKED, error.code, error.detail)
         return False
@@ -294,7 +284,15 @@ class Replicator:
         the source's own; when there are none, the seal is put aside, and the entries wait for another."""
         group = feed.groups(False)[0]
         known = self._engine.sources.get(feed.source)
+        signed = self._feeds.signed(group.seal)
+        if known is not None and not signed:
+            feed.forget_seal(group.seal)
+            self._feeds.suspect(feed.source)
+            await self._dead_letter(record_of(group.seal), error)
+            return bool(feed.seals)
         for variant in feed.variants(group):
+            # Each is hashed whole: others have their turn between.
+            await asyncio.sleep(0)
             try:
                 verify(variant, known, self._network, self._trusted, self._engine.registry)
             except Unproven:
@@ -305,8 +303,12 @@ class Replicator:
             return True
         feed.forget_seal(group.seal)
         await self._dead_letter(record_of_seal(group.seal), error)
-        if known is not None and self._duplicates.signed(group.seal, known.public_key):
-            self._doubt(feed, known)
+        if known is not None and signed:
+            if feed.refuse(group):
+                self._positions.once_more(feed.source)
+                self._feeds.forget(feed.source)
+            else:
+                self._doubt(feed, known)
         return bool(feed.seals)
 
     def _doubt(self, feed: Feed, known: SourceState) -> None:
@@ -318,11 +320,9 @@ class Replicator:
         )
         if not self._bus.ordered and (known.epoch, known.size) != self._asked_again.get(feed.source):
             self._asked_again[feed.source] = (known.epoch, known.size)
-            for lane in self._source_lanes.get(feed.source, ()):
-                self._rewound.add(lane)
-                self._positions.pop(lane, None)
-                self._bus.rewind(lane, f"{known.epoch}/0")
-            feed.clear()
+            for lane in self._positions.lanes(feed.source):
+                self._positions.rewind(lane, f"{known.epoch}/0")
+            self._feeds.forget(feed.source)
 
     def _set_status(self, source: str, status: str, code: str, detail: str) -> None:
         state = self._engine.sources.get(source)
@@ -344,15 +344,14 @@ class Replicator:
         evidence: list[Entry | Seal] | None = None,
     ) -> None:
         """Stops following ``source``, with what accuses it. Its records are kept from here on."""
-        feed = self._feeds.setdefault(source, Feed(source))
-        held = _held(feed)
+        held = self._feeds.held(source)
         if record is not None:
             held.append(record)
         accused = (
             record.value if record is not None else b"\n".join(unread_record(item).value for item in evidence or ())
         )
         await self._quarantine.suspend(source, breach, held, accused, other)
-        feed.clear()
+        self._feeds.forget(source)
 
     async def release(self, source: str) -> None:
         """An operator's word: follow the source again, from where it was left. What it sent meanwhile was kept; what
@@ -364,16 +363,17 @@ class Replicator:
             self._progress()
             if not complete or not self._bus.ordered:
                 # Duplicates are harmless; nobody knows any more which lanes hold what may be missing.
-                for lane in {*self._written, *self._positions, *self.received}:
-                    self._positions.pop(lane, None)
-                    self._bus.rewind(lane, None)
+                self._positions.all_again()
 
     async def _look_again(self, source: str, kept: list[Record]) -> None:
         """At what was kept of a source that is followed again. If it is suspended again, all that is kept anew."""
-        self._receipt += 1
-        for record in kept:
-            await self._sort(RELEASED_LANE, record)
-        await self._apply_all()
+        for start in range(0, len(kept), REPLICATOR_QUEUE_MAX):
+            self._positions.begin()
+            for record in kept[start : start + REPLICATOR_QUEUE_MAX]:
+                await self._sort(RELEASED_LANE, record)
+            await self._apply_all()
+        if any(feed.full for feed in self._feeds.of(source)):
+            self._positions.all_again()
         await self._quarantine.forget(source, len(kept))
 
     async def _resume_releases(self) -> None:
@@ -387,42 +387,6 @@ class Replicator:
         self.dead_letters += 1
         logger.error("a record is unreadable", extra={"fields": {"source": record.source, "code": breach.code}})
         await self._bus.dead_letter(record, f"{breach.code}: {breach.detail}")
-
-    # Positions
-
-    async def store_positions(self, *, now: bool = False) -> None:
-        """The newest position of each lane before which everything is applied or kept. Only a hint, since duplicates
-        are harmless, so it is written once a second at most."""
-        clock_us = self._engine.clock.monotonic_us()
-        if not now and clock_us - self._stored_us < POSITION_INTERVAL_US:
-            return
-        moved: dict[Lane, str] = {}
-        for lane, receipts in self._positions.items():
-            held = [
-                feed.held_at
-                for source, feed in self._feeds.items()
-                if feed.held_at is not None and lane in self._source_lanes.get(source, ())
-            ]
-            first = min(held, default=self._receipt + 1)
-            done = [position for receipt, position in receipts if receipt < first]
-            if done:
-                moved[lane] = done[-1]
-                self._positions[lane] = [item for item in receipts if item[0] >= first]
-        moved = {lane: position for lane, position in moved.items() if self._written.get(lane) != position}
-        if not moved:
-            return
-
-        def write(engine: Engine) -> None:
-            for lane, position in moved.items():
-                engine.state[MARKS].put(MARK_PREFIX + lane.replace("/", "~"), Mark(position))
-
-        await written(self._writer, write)
-        self._stored_us = clock_us
-        self._written.update(moved)
-
-
-def _held(feed: Feed) -> list[Record]:
-    return [*map(unread_record, feed.entries), *map(unread_record, feed.seals)]
 
 
 def _ignore(future: "asyncio.Future[None]") -> None:

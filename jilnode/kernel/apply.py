@@ -104,17 +104,18 @@ def verify(
 
 
 def _check_signed(group: Group, frontier: Frontier, public_key: bytes, origin: str) -> None:
-    """First of all: did the source sign these very headers? Until that is sure, nothing can be held against it.
+    """First of all: did the source sign these very headers? Until that is sure, nothing can be held against it, and
+    nothing is hashed for a seal that anybody may have sent.
 
     Leaves ``frontier`` as it is after the group.
     """
-    for entry in group.entries:
-        frontier.append(leaf_hash(entry.header))
     try:
         checkpoint = parse_seal(group.seal.note)
         verify_seal(checkpoint, origin, [public_key])
     except Breach as breach:
         raise Unproven(breach.code, breach.detail) from None
+    for entry in group.entries:
+        frontier.append(leaf_hash(entry.header))
     if checkpoint.size != frontier.size or checkpoint.root != frontier.root():
         raise Unproven("bad_seal", f"the seal of size {checkpoint.size} does not cover these {frontier.size} entries")
 

@@ -13,13 +13,14 @@ signature lines.
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from jilnode.kernel.errors import Breach
-from jilnode.limits import ORDINAL_MAX
+from jilnode.limits import FEED_SEALS_MAX, ORDINAL_MAX
 
 __all__ = ("Checkpoint", "SealKey", "make_seal", "origin_of", "parse_seal", "verify_seal")
 
@@ -114,6 +115,7 @@ def verify_seal(checkpoint: Checkpoint, origin: str, public_keys: Sequence[bytes
             raise Breach("bad_seal", f"no valid signature by key {wanted.hex()} of {origin}")
 
 
+@lru_cache(maxsize=2 * FEED_SEALS_MAX)
 def _verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)

@@ -94,7 +94,7 @@ def positions_too_early() -> AbstractContextManager[Any]:
     original = Replicator.store_positions
 
     async def store(self: Replicator, *, now: bool = False) -> None:
-        for feed in self._feeds.values():
+        for feed in self._feeds:
             feed.held_at = None
         await original(self, now=True)
 

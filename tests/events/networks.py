@@ -176,20 +176,25 @@ class Fleet:
 
     async def join(self, *names: str) -> list[BusNode]:
         """Trusted by everybody before the first of them starts."""
-        disks = []
-        for name in names:
-            node = TestNode(name, self._modules, trusted=self._trusted, clock=SystemClock())
-            await node.kernel.start()
-            await node.kernel.begin_journal()
-            self._trusted[name] = await node.genesis_hash()
-            await node.kernel.close()
-            disks.append(node.disk)
+        disks = [await self.admit(name) for name in names]
         # Side by side: a node asks its peers for its own head before it writes.
         return list(await asyncio.gather(*map(self.rejoin, names, disks)))
 
-    async def rejoin(self, name: str, disk: MemoryDisk) -> BusNode:
-        store = MemoryStore(disk)
-        node = TestNode(name, self._modules, trusted=self._trusted, store=store, clock=SystemClock())
+    async def admit(self, name: str) -> MemoryDisk:
+        """A disk with its genesis, which the trust file names from now on."""
+        node = TestNode(name, self._modules, trusted=self._trusted, clock=SystemClock())
+        await node.kernel.start()
+        await node.kernel.begin_journal()
+        self._trusted[name] = await node.genesis_hash()
+        await node.kernel.close()
+        return node.disk
+
+    async def rejoin(self, name: str, disk: MemoryDisk, *, distrusted: str = "") -> BusNode:
+        """``distrusted``: whom its own trust file does not name."""
+        trusted = self._trusted
+        if distrusted:
+            trusted = {source: genesis for source, genesis in trusted.items() if source != distrusted}
+        node = TestNode(name, self._modules, trusted=trusted, store=MemoryStore(disk), clock=SystemClock())
         node.disk = disk
         joined = BusNode(node, self.network.bus(node))
         self._nodes.append(joined)

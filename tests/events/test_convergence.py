@@ -83,6 +83,22 @@ async def test_a_late_joiner_gets_everything_from_the_first_entry(fleet):
     await eventually(lambda: converged(two.node, late.node))
 
 
+async def test_a_source_that_is_trusted_later_is_followed_from_its_first_entry(fleet):
+    one, two = await fleet.join(ONE, TWO)
+    disk = await fleet.admit(THREE)
+    three = await fleet.rejoin(THREE, disk, distrusted=ONE)
+    await one.node.run(Fill("a", 5))
+    await one.relay.flush()
+    await two.node.run(Fill("b", 5))
+    await eventually(lambda: converged(two.node, three.node))
+    await three.replicator.store_positions(now=True)
+    assert ONE not in three.node.engine.sources
+    await fleet.leave(three)
+    three = await fleet.rejoin(THREE, disk)
+    await eventually(lambda: converged(one.node, three.node))
+    assert await amount(three, f"a/{ONE}") == 5
+
+
 async def test_a_restarted_follower_resumes(fleet):
     one, two = await fleet.join(ONE, TWO)
     await one.node.run(Fill("a", 1))

@@ -46,7 +46,7 @@ async def test_a_release_leaves_no_gap(fleet, records_max, monkeypatch):
 async def test_what_a_rule_here_fails_over_waits_for_an_operator_and_accuses_nobody(fleet):
     """A fault of ours stops neither this node nor its other sources."""
     one, two, three = await fleet.join(ONE, TWO, THREE)
-    await eventually(lambda: converged(one.node, two.node))
+    await eventually(lambda: converged(one.node, two.node) and converged(three.node, two.node))
     known = two.node.engine.sources
     faulty = Invariant("faulty", range(1, 9), lambda change: None if change.source != ONE else 1 // 0)
     two.node.engine.registry.checks = lambda schema, tables: (faulty,)
