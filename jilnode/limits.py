@@ -22,6 +22,7 @@ ORDINAL_MAX = 2**53 - 1
 WRITER_QUEUE_MAX = 4096
 WRITER_BATCH_MAX = 1024
 WRITER_BATCH_BYTES_MAX = 16 * MEBIBYTE
+"""Of this node's own entries in one commit, where the last one may end behind it; and of foreign ones."""
 WRITER_FOREIGN_ENTRIES_MAX = 512
 """Foreign entries applied in one commit cycle: a bounded share, so that local callers are never starved."""
 WRITER_DEADLINES_MAX = 256
@@ -97,6 +98,12 @@ PENDING_PER_SOURCE_MAX = 100_000
 PENDING_BYTES_PER_SOURCE_MAX = 64 * MEBIBYTE
 """Raw records kept of a suspended source; after a release, what is more is read again from the bus."""
 PEER_PAGE_ENTRIES = 500
+PEER_PAGE_BYTES = WRITER_BATCH_BYTES_MAX
+"""More only where one commit alone has more."""
+PEER_READ_ENTRIES = 50
+"""Looked up at once for a page."""
+PEER_RESPONSE_BYTES_MAX = 64 * MEBIBYTE
+"""What is read of a peer's answer. An entry is a JSON string there, and may take twice its bytes."""
 RELAY_BATCH_ENTRIES = 500
 RELAY_BATCH_BYTES = 8 * MEBIBYTE
 
@@ -109,6 +116,7 @@ assert HEADER_BYTES_MAX < EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX
 assert WRITER_BATCH_MAX <= WRITER_QUEUE_MAX
 assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REPLICATOR_QUEUE_MAX
 assert 2 * (WRITER_BATCH_BYTES_MAX + EVENT_BYTES_MAX) < FEED_BYTES_MAX
+assert 2 * (PEER_PAGE_BYTES + 2 * (EVENT_BYTES_MAX + HEADER_BYTES_MAX)) < PEER_RESPONSE_BYTES_MAX
 assert EVENT_BYTES_MAX < RESIDENT_BYTES_OWN_MAX < RESIDENT_BYTES_PER_SOURCE_MAX
 assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS

@@ -59,7 +59,7 @@ class Feed:
         start = end = size = 0
         for index, seal in enumerate(self.seals):
             while end < len(self.entries) and _covers(seal, self.entries[end]):
-                size += _size(self.entries[end])
+                size += self.entries[end].size
                 end += 1
             if end == start:
                 continue
@@ -80,7 +80,7 @@ class Feed:
             following.epoch == seal.epoch
             and len(more) == following.size - seal.size
             and not _must_end(self.entries[end - 1])
-            and size + sum(map(_size, more)) <= WRITER_BATCH_BYTES_MAX
+            and size + sum([entry.size for entry in more]) <= WRITER_BATCH_BYTES_MAX
         )
 
     # What comes
@@ -91,7 +91,7 @@ class Feed:
             self.overflowing = True
             return False
         self.entries.append(entry)
-        self.size += _size(entry)
+        self.size += entry.size
         return True
 
     def offer(self, entry: Entry) -> None:
@@ -104,14 +104,14 @@ class Feed:
         others = self.alternatives.get(entry.sequence, [])
         if entry in others:
             others.remove(entry)
-            self.size -= _size(entry)
+            self.size -= entry.size
         if self._has_room(entry):
             others = self.alternatives.setdefault(entry.sequence, [])
             others.insert(0, newest)
-            self.size += _size(entry)
+            self.size += entry.size
         else:
             self._let_go(newest)
-            self.size += _size(entry)
+            self.size += entry.size
         self.entries[index] = entry
         if len(others) > FEED_ALTERNATIVES_MAX:
             self._let_go(others.pop())
@@ -119,19 +119,19 @@ class Feed:
     def _has_room(self, entry: Entry) -> bool:
         """Made where there is none: what is nearer to be applied goes before what is farther, the newest before
         others."""
-        wanted = FEED_BYTES_MAX - _size(entry)
+        wanted = FEED_BYTES_MAX - entry.size
         if self.size > wanted:
             for others in self.alternatives.values():
                 for other in others:
                     self._let_go(other)
             self.alternatives.clear()
         while self.size > wanted and self.entries and self.entries[-1].sequence > entry.sequence:
-            self.size -= _size(self.entries.pop())
+            self.size -= self.entries.pop().size
             self.overflowing = False
         return self.size <= wanted
 
     def _let_go(self, entry: Entry) -> None:
-        self.size -= _size(entry)
+        self.size -= entry.size
         self.crowded.add(entry.sequence)
 
     def add_seal(self, seal: Seal) -> None:
@@ -186,7 +186,7 @@ class Feed:
         """The first ``count`` entries are applied, and so are the seals that cover nothing else."""
         last = self.entries[count - 1]
         for entry in self.entries[:count]:
-            self.size -= _size(entry) + sum(map(_size, self.alternatives.pop(entry.sequence, ())))
+            self.size -= entry.size + sum([other.size for other in self.alternatives.pop(entry.sequence, ())])
         del self.entries[:count]
         self.crowded = {number for number in self.crowded if number > last.sequence}
         self.refused.clear()
@@ -202,10 +202,6 @@ class Feed:
         self.size = 0
         self.overflowing = False
         self.held_at = None
-
-
-def _size(entry: Entry) -> int:
-    return len(entry.header) + sum(map(len, entry.sections.values()))
 
 
 def _covers(seal: Seal, entry: Entry) -> bool:

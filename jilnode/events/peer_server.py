@@ -6,7 +6,7 @@ follows.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from jilnode.kernel.names import valid_source
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import SUSPENDED
 from jilnode.kernel.writer import Writer
-from jilnode.limits import ORDINAL_MAX, PEER_PAGE_ENTRIES
+from jilnode.limits import ORDINAL_MAX, PEER_PAGE_BYTES, PEER_PAGE_ENTRIES, PEER_READ_ENTRIES
 
 __all__ = ("PeerServer",)
 
@@ -98,9 +98,35 @@ class PeerServer:
             seals = await self._store.seals(source, epoch, 0, limit)
         if not seals:
             return b""
-        taken = [seal for seal in seals if seal.size <= start + limit] or seals[:1]
-        entries = await self._store.journal(source, epoch, start, taken[-1].size - start)
+        wanted = [seal for seal in seals if seal.size <= start + limit] or seals[:1]
+        entries, taken = await self._page(source, epoch, start, wanted)
         return b"".join(write_lines(records_of(entries, taken)))
+
+    async def _page(
+        self, source: str, epoch: int, start: int, wanted: Sequence[Seal]
+    ) -> tuple[list[Entry], list[Seal]]:
+        """As many of the commits as fit, the first in any case."""
+        entries: list[Entry] = []
+        taken: list[Seal] = []
+        size = 0
+        async for entry in self._read(source, epoch, start, wanted[-1].size):
+            size += entry.size
+            if taken and size > PEER_PAGE_BYTES:
+                break
+            entries.append(entry)
+            if entry.sequence + 1 == wanted[len(taken)].size:
+                taken.append(wanted[len(taken)])
+        return entries[: taken[-1].size - start] if taken else [], taken
+
+    async def _read(self, source: str, epoch: int, start: int, end: int) -> AsyncIterator[Entry]:
+        """A few at a time: nobody knows before how large they are."""
+        while start < end:
+            entries = await self._store.journal(source, epoch, start, min(PEER_READ_ENTRIES, end - start))
+            if not entries:
+                return
+            for entry in entries:
+                yield entry
+            start += len(entries)
 
     def _check(self, request: Request[Any, Any, Any]) -> None:
         """Raises ``Rejected`` unless the caller proves to be a source that is followed here."""

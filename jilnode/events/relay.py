@@ -151,7 +151,7 @@ class Relay:
         total = 0
         for seal in seals:
             part = await self._store.journal(self._source, epoch, size, seal.size - size)
-            total += sum(len(entry.header) + sum(map(len, entry.sections.values())) for entry in part)
+            total += sum([entry.size for entry in part])
             if taken and (total > RELAY_BATCH_BYTES or len(entries) + len(part) > RELAY_BATCH_ENTRIES):
                 break
             entries += part

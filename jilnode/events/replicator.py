@@ -288,7 +288,7 @@ class Replicator:
         if known is not None and not signed:
             feed.forget_seal(group.seal)
             self._feeds.suspect(feed.source)
-            await self._dead_letter(record_of(group.seal), error)
+            await self._dead_letter(record_of_seal(group.seal), error)
             return bool(feed.seals)
         for variant in feed.variants(group):
             # Each is hashed whole: others have their turn between.

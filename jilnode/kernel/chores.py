@@ -41,6 +41,8 @@ class Chores:
     async def run_due(self, now_us: int) -> None:
         for table, queue in self._deadlines:
             for key in queue.due(now_us, WRITER_DEADLINES_MAX):
+                if self._engine.recorder.full:
+                    return
                 outcome = await self._internal(table, key, queue.spec.command, now_us)
                 if isinstance(outcome, Rejected) or queue.moments.get(key, now_us + 1) <= now_us:
                     queue.postpone(key, now_us + RETRY_US)
@@ -52,6 +54,8 @@ class Chores:
             found = await self._loader.open_obligations(reaction, self.obligations.wanted)
             self.obligations.fill(reaction, found, now_us)
         for reaction, key in self.obligations.due(now_us, WRITER_REACTIONS_MAX):
+            if self._engine.recorder.full:
+                break
             if await self._answered(reaction, key):
                 self.obligations.close(reaction, key)
                 continue

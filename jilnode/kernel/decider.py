@@ -33,6 +33,9 @@ class Decider:
         """One after the other. Whoever is to wait for another node has no outcome yet."""
         touched = False
         for position, call in enumerate(calls):
+            if self._engine.recorder.full:
+                self._inbox.put_back(calls[position:])
+                return
             outcome: Answer | Rejected
             try:
                 outcome = self._outcome(call.submission, now)

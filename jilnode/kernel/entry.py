@@ -51,6 +51,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     key_hash: bytes | None = None
     """The header's ``command.key_hash``, so that a store can index it without decoding."""
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.header) + sum(map(len, self.sections.values()))
+
 
 class Seal(msgspec.Struct, frozen=True, gc=False):
     """A signed checkpoint (C2SP tlog-checkpoint) over the first ``size`` entries of (source, epoch)."""

@@ -12,7 +12,7 @@ from jilnode.kernel.errors import CommitFailed, Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.seal import SealKey
-from jilnode.limits import WRITER_BATCH_MAX, WRITER_FOREIGN_ENTRIES_MAX, WRITER_QUEUE_MAX
+from jilnode.limits import WRITER_BATCH_BYTES_MAX, WRITER_BATCH_MAX, WRITER_FOREIGN_ENTRIES_MAX, WRITER_QUEUE_MAX
 
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
@@ -142,16 +142,23 @@ class Inbox:
             call = self.calls.popleft()
             if not call.future.cancelled():
                 calls.append(call)
-        entries = 0
-        while self.foreign and not self.careful and (not groups or entries < WRITER_FOREIGN_ENTRIES_MAX):
+        entries = size = 0
+        while self.foreign and not self.careful:
+            if groups and (entries >= WRITER_FOREIGN_ENTRIES_MAX or size >= WRITER_BATCH_BYTES_MAX):
+                break
             group = self.foreign.popleft()
             groups.append(group)
             entries += len(group.verified.entries)
+            size += sum([item.entry.size for item in group.verified.entries])
         taken.locals.extend(self.locals)
         self.locals.clear()
         if self.rotations:
             taken.rotations.append(self.rotations.popleft())
         return taken
+
+    def put_back(self, calls: list[Call]) -> None:
+        """What one commit has no room for is first in the next."""
+        self.calls.extendleft(reversed(calls))
 
     def call_again(self) -> None:
         """What waits for another node may have come: those who wait for it are decided anew, before others."""

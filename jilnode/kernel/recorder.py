@@ -33,6 +33,7 @@ from jilnode.limits import (
     RESIDENT_BYTES_OWN_MAX,
     RESIDENT_BYTES_PER_SOURCE_MAX,
     SEARCHABLE_BYTES_MAX,
+    WRITER_BATCH_BYTES_MAX,
 )
 
 __all__ = ("Recorder",)
@@ -67,11 +68,19 @@ class Recorder:
         self._event_moment = (-1, "")
         """The newest time of an entry, and what an id of that time begins with."""
         self.entries: list[Entry] = []
+        self.size = 0
+        """Bytes of this node's own entries of the batch."""
         self.causes: dict[tuple[str, int, int], Entry | None] = {}
         """Entries looked up because events of this batch rest on them."""
 
+    @property
+    def full(self) -> bool:
+        """Whether the batch has as much of this node's own as one commit may have."""
+        return self.size >= WRITER_BATCH_BYTES_MAX
+
     def begin_batch(self) -> None:
         self.entries = []
+        self.size = 0
         self.causes.clear()
 
     def record(
@@ -247,6 +256,7 @@ class Recorder:
         own.frontier.append(leaf_hash(header))
         own.time_us = time_us
         self.entries.append(entry)
+        self.size += len(header) + length
         return entry
 
     def _event_id(self, time_us: int) -> str:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from jilnode.kernel.errors import Breach
 from jilnode.limits import FEED_SEALS_MAX, ORDINAL_MAX
 
-__all__ = ("Checkpoint", "SealKey", "make_seal", "origin_of", "parse_seal", "verify_seal")
+__all__ = ("Checkpoint", "SealKey", "is_signed", "make_seal", "origin_of", "parse_seal", "verify_seal")
 
 _ED25519 = b"\x01"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -113,6 +113,15 @@ def verify_seal(checkpoint: Checkpoint, origin: str, public_keys: Sequence[bytes
         blobs = [blob for name, blob in checkpoint.signatures if name == origin and blob[:4] == wanted]
         if not any(_verifies(public_key, blob[4:], checkpoint.text) for blob in blobs):
             raise Breach("bad_seal", f"no valid signature by key {wanted.hex()} of {origin}")
+
+
+def is_signed(note: str, origin: str, public_key: bytes) -> bool:
+    """Whether the key made this seal."""
+    try:
+        verify_seal(parse_seal(note), origin, [public_key])
+    except Breach:
+        return False
+    return True
 
 
 @lru_cache(maxsize=2 * FEED_SEALS_MAX)
