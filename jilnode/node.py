@@ -146,7 +146,7 @@ class Node:
                 tls=tls,
             )
         if settings.peers:
-            return PeerBus(settings.peers, self.writer)
+            return PeerBus(settings.peers, self.writer, self.trusted)
         return None
 
     def _keys(self) -> KeyRing:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.errors import Breach, Unproven
+from jilnode.kernel.errors import Unproven
 from jilnode.kernel.ports import Store
-from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
+from jilnode.kernel.seal import is_signed, origin_of, parse_seal, verify_seal
 from jilnode.kernel.tree import Frontier, leaf_hash
 from jilnode.kernel.writer import Writer
 
@@ -53,11 +53,7 @@ class Duplicates:
 
     def signed(self, seal: Seal, public_key: bytes) -> bool:
         """Whether that key made it."""
-        try:
-            verify_seal(parse_seal(seal.note), origin_of(self._network, seal.source, seal.epoch), [public_key])
-        except Breach:
-            return False
-        return True
+        return is_signed(seal.note, origin_of(self._network, seal.source, seal.epoch), public_key)
 
     async def entry(self, entry: Entry) -> Unproven | None:
         """An entry whose number is applied. What is not the same is somebody's invention until a seal says

@@ -11,17 +11,18 @@ import msgspec
 from jilnode.events.bus import Lane, Record
 from jilnode.events.export import read_lines
 from jilnode.events.peer_token import make_token
-from jilnode.events.record import SEAL_KIND
+from jilnode.events.record import SEAL_KIND, seal_of_note
 from jilnode.kernel.codec import decode_record
+from jilnode.kernel.entry import Seal
 from jilnode.kernel.errors import Breach
+from jilnode.kernel.seal import is_signed, origin_of
 from jilnode.kernel.writer import Writer
-from jilnode.limits import MEBIBYTE
+from jilnode.limits import PEER_RESPONSE_BYTES_MAX
 
 __all__ = ("PeerBus",)
 
 logger = logging.getLogger("jilnode.peer")
 
-RESPONSE_BYTES_MAX = 64 * MEBIBYTE
 TIMEOUT_S = 15.0
 WAIT_MS = 5_000
 PAUSE_S = 0.5
@@ -29,7 +30,9 @@ PAUSE_MAX_S = 5.0
 BATCHES_WAITING_MAX = 8
 
 Batch = tuple[Lane, list[Record], str]
-Heads = dict[str, tuple[int, int]]
+Place = tuple[int, int]
+"""(epoch, size)."""
+Heads = dict[str, Place]
 
 
 class _Unreachable(Exception):
@@ -37,15 +40,17 @@ class _Unreachable(Exception):
 
 
 class PeerBus:
-    """``publish`` sends nothing: others come and fetch, and their long polls end with each commit."""
+    """``publish`` sends nothing: others come and fetch, and their long polls end with each commit. Of what peers say
+    only that counts which is of sources that are known here or ``trusted``."""
 
     name = "peer"
     ordered = False
 
-    def __init__(self, urls: Sequence[str], writer: Writer) -> None:
+    def __init__(self, urls: Sequence[str], writer: Writer, trusted: Mapping[str, str]) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._writer = writer
         self._engine = writer.engine
+        self._trusted = trusted
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING_MAX)
         self._fed: dict[Lane, tuple[int, int]] = {}
         self._again: dict[Lane, tuple[int, int]] = {}
@@ -89,12 +94,34 @@ class PeerBus:
             try:
                 peer = await self._peer(url)
                 heads = await self._heads(url, peer)
+                head = await self._proven_head(url, peer, source, heads.get(source, (0, 0)))
             except _Unreachable:
                 continue
             answered = True
-            if source in heads:
-                found[_lane(peer, source)] = "/".join(map(str, heads[source]))
+            if head is not None:
+                found[_lane(peer, source)] = "/".join(map(str, head))
         return found if answered else None
+
+    async def _proven_head(self, url: str, peer: str, source: str, head: Place) -> Place | None:
+        """How far the peer has more of this node's own journal than is here. It proves that by this node's seal: its
+        word alone would keep this node from writing for ever."""
+        state = self._engine.sources.get(source)
+        if head <= ((0, 0) if state is None else (state.epoch, state.size)):
+            return None
+        query = f"source={source}&epoch={head[0]}&start={max(0, head[1] - 1)}"
+        seals = _seals(await self._get(f"{url}/v1/peer/journal?{query}", peer))
+        proven = [(seal.epoch, seal.size) for seal in seals if self._is_own(seal)]
+        if not proven:
+            logger.warning("a peer names a head of this node, and no seal of it", extra={"fields": {"peer": peer}})
+        return max(proven, default=None)
+
+    def _is_own(self, seal: Seal) -> bool:
+        """Whether a key of this node made it: the one that it has, or the one that its journal names."""
+        engine = self._engine
+        state = engine.sources.get(engine.source)
+        keys = [engine.key.public_key] if state is None else [engine.key.public_key, state.public_key]
+        origin = origin_of(engine.network, engine.source, seal.epoch)
+        return any(is_signed(seal.note, origin, key) for key in keys)
 
     def reached(self, lane: Lane, position: str | None, end: str) -> bool:
         epoch, size = map(int, end.split("/"))
@@ -129,7 +156,8 @@ class PeerBus:
         """One round: this peer's own journal, with a long poll; and those of sources that have no peer of their own."""
         peer = await self._peer(url)
         if peer not in self._engine.sources:
-            await self._feed(_lane(peer, peer), await self._get(f"{url}/v1/peer/genesis", None))
+            if peer in self._trusted:
+                await self._feed(_lane(peer, peer), await self._get(f"{url}/v1/peer/genesis", None))
             if peer not in self._engine.sources:
                 await asyncio.sleep(PAUSE_S)
                 return
@@ -137,6 +165,8 @@ class PeerBus:
         direct = set(self._peers.values())
         moved = False
         for source, head in heads.items():
+            if source not in self._engine.sources and source not in self._trusted:
+                continue
             if source == self._engine.source:
                 # Of a node that writes, nobody knows more than it does itself; who says so shows it a second history.
                 own = self._engine.sources.get(source)
@@ -207,13 +237,21 @@ class PeerBus:
             async with self._client.stream("GET", url, headers=headers) as response:
                 async for chunk in response.aiter_bytes():
                     body += chunk
-                    if len(body) > RESPONSE_BYTES_MAX:
+                    if len(body) > PEER_RESPONSE_BYTES_MAX:
                         raise _Unreachable("the answer is too large")
                 if response.status_code != 200:
                     raise _Unreachable(f"status {response.status_code}")
         except httpx.HTTPError as error:
             raise _Unreachable(type(error).__name__) from None
         return bytes(body)
+
+
+def _seals(body: bytes) -> list[Seal]:
+    """Raises ``_Unreachable``."""
+    try:
+        return [seal_of_note(record.value) for record in read_lines(body.splitlines()) if record.kind == SEAL_KIND]
+    except Breach as breach:
+        raise _Unreachable(str(breach)) from None
 
 
 def _lane(peer: str, source: str) -> Lane:

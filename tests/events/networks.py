@@ -112,7 +112,7 @@ class PeerNetwork:
 
     def bus(self, node: TestNode) -> Bus:
         others = [port for name, port in self._ports.items() if name != node.source]
-        return PeerBus([f"http://127.0.0.1:{port}" for port in others], node.writer)
+        return PeerBus([f"http://127.0.0.1:{port}" for port in others], node.writer, node.trusted)
 
     async def joined(self, node: TestNode) -> None:
         self._nodes[node.source] = node
