@@ -104,6 +104,9 @@ PEER_READ_ENTRIES = 50
 """Looked up at once for a page."""
 PEER_RESPONSE_BYTES_MAX = 64 * MEBIBYTE
 """What is read of a peer's answer. An entry is a JSON string there, and may take twice its bytes."""
+DEAD_LETTERS_MAX = 1000
+DEAD_LETTERS_BYTES_MAX = 16 * MEBIBYTE
+"""Of those that wait to be sent; what is more is lost, and said in the log."""
 RELAY_BATCH_ENTRIES = 500
 RELAY_BATCH_BYTES = 8 * MEBIBYTE
 

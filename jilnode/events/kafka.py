@@ -19,6 +19,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, OffsetOutOfRangeEr
 from aiokafka.helpers import create_ssl_context
 
 from jilnode.events.bus import BusDown, Lane, Record
+from jilnode.events.kafka_producer import (
+    DEAD_LETTERS,
+    PUBLISH_TIMEOUT_S,
+    RECORD_BYTES_MAX,
+    STOP_TIMEOUT_S,
+    DeadLetters,
+    Producer,
+)
 from jilnode.events.kafka_reach import why_unreachable
 from jilnode.events.record import SEAL_KIND, seal_of_note
 from jilnode.kernel.codec import decode_header, decode_record
@@ -28,15 +36,10 @@ __all__ = ("DEAD_LETTERS", "TOPIC", "KafkaBus", "kafka_tls", "partition_of")
 logger = logging.getLogger("jilnode.kafka")
 
 TOPIC = "jil.events"
-DEAD_LETTERS = "jil.dlq"
-RECORD_BYTES_MAX = 1024 * 1024
-"""Above an entry of 512 KiB and its header of 60 KiB, with room for Kafka's own framing."""
-BATCH_BYTES = 512 * 1024
 REQUEST_TIMEOUT_MS = 10_000
-PUBLISH_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 3.0
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 PAUSE_S = 0.5
+SINGLE_TIMEOUT_MS = 500
 TOPIC_EXISTS = 36
 
 
@@ -76,14 +79,15 @@ class KafkaBus:
         self._common: dict[str, Any] = {"bootstrap_servers": ",".join(seeds), "request_timeout_ms": REQUEST_TIMEOUT_MS}
         if tls is not None:
             self._common |= {"security_protocol": "SSL", "ssl_context": tls}
-        self._producer: AIOKafkaProducer | None = None
-        self._making = asyncio.Lock()
-        """Records and dead letters are sent by tasks of their own, which may find no producer at the same time."""
+        self._producer = Producer(self._common)
+        self._dead_letters = DeadLetters(self._common)
         self._consumer: AIOKafkaConsumer | None = None
         self.partitions = 0
         """How many the topic has; recorded by the node at its first join."""
         self.gaps: dict[Lane, str] = {}
         """Lanes whose stored offset the broker no longer had, and what was done about it."""
+        self._singly = False
+        """Whether records are read one by one, since one of them can't be."""
         self.unread = ""
         """Why nothing can be read now; empty while reading goes on."""
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -152,18 +156,24 @@ class KafkaBus:
         return BusDown(f"no broker answers: {reason or type(error).__name__}")
 
     async def _make_topic(self, admin: AIOKafkaAdminClient, name: str, partitions: int) -> None:
-        config = {"max.message.bytes": str(RECORD_BYTES_MAX), "retention.ms": "-1"}
+        config = {
+            "max.message.bytes": str(RECORD_BYTES_MAX),
+            "retention.ms": "-1",
+            # The bound is of a batch as it is stored, and a compressed one may be a thousand times that in memory.
+            "compression.type": "uncompressed",
+        }
         answer = await admin.create_topics([NewTopic(name, partitions, self._replication, topic_configs=config)])
         for _, code, *_ in answer.topic_errors:
             if code not in (0, TOPIC_EXISTS):
                 raise BusDown(f"topic {name} can't be made: {for_code(code).__name__}")
 
     async def close(self) -> None:
-        for client in (self._producer, self._consumer):
-            if client is not None:
-                with contextlib.suppress(TimeoutError, KafkaError):
-                    await asyncio.wait_for(client.stop(), STOP_TIMEOUT_S)
-        self._producer = self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(consumer.stop(), STOP_TIMEOUT_S)
+        await self._producer.close()
+        await self._dead_letters.close()
 
     # Publishing
 
@@ -171,12 +181,12 @@ class KafkaBus:
         """Raises ``BusDown``; what was sent by then is sent again with the next try."""
         producer = None
         try:
-            producer = await self._producing()
+            producer = await self._producer.get()
             partition = partition_of(source, self.partitions)
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._send(producer, source, partition, records)
         except (KafkaError, TimeoutError) as error:
-            await self._drop_producer(producer)
+            await self._producer.drop(producer)
             raise BusDown(f"publishing failed: {type(error).__name__}") from None
 
     async def _send(self, producer: AIOKafkaProducer, source: str, partition: int, records: Sequence[Record]) -> None:
@@ -196,39 +206,6 @@ class KafkaBus:
             batch.close()
             sent = await producer.send_batch(batch, self._topic, partition=partition)
             await sent
-
-    async def _producing(self) -> AIOKafkaProducer:
-        async with self._making:
-            if self._producer is None:
-                self._producer = await self._started_producer()
-            return self._producer
-
-    async def _started_producer(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._common,
-            enable_idempotence=True,
-            acks="all",
-            max_batch_size=BATCH_BYTES,
-            max_request_size=BATCH_BYTES + RECORD_BYTES_MAX,
-            linger_ms=0,
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            # Cancelled or refused: a client that was never stopped keeps its tasks.
-            with contextlib.suppress(KafkaError):
-                await producer.stop()
-            raise
-        return producer
-
-    async def _drop_producer(self, producer: AIOKafkaProducer | None) -> None:
-        """The one that failed, unless another's failure dropped it before."""
-        current = self._producer
-        if current is not producer or current is None:
-            return
-        self._producer = None
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(current.stop(), STOP_TIMEOUT_S)
 
     def _headers(self, record: Record) -> list[tuple[str, bytes]]:
         """CloudEvents 1.0, binary mode."""
@@ -256,7 +233,7 @@ class KafkaBus:
             consumer = self._consumer
             assert consumer is not None, "the bus is not started"
             try:
-                found = await consumer.getmany(timeout_ms=1000, max_records=max_records)
+                found = await self._found(consumer, max_records)
             except OffsetOutOfRangeError as error:
                 for topic, offset in error.args[0].items():
                     starts, ends = await consumer.beginning_offsets([topic]), await consumer.end_offsets([topic])
@@ -279,6 +256,38 @@ class KafkaBus:
                 self._read.update({lane: int(position) for lane, _, position in batches})
                 return batches
 
+    async def _found(self, consumer: AIOKafkaConsumer, max_records: int) -> dict[TopicPartition, list[Any]]:
+        if not self._singly:
+            try:
+                found: dict[TopicPartition, list[Any]] = await consumer.getmany(
+                    timeout_ms=1000, max_records=max_records
+                )
+                return found
+            except KafkaError:
+                raise
+            except Exception:
+                self._singly = True
+        return await self._found_singly(consumer)
+
+    async def _found_singly(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Any]]:
+        """One record of each lane. For one record that its client can't read (a header's name that is not UTF-8) it
+        gives nothing of a lane, for ever: that one is looked for, and passed over."""
+        found: dict[TopicPartition, list[Any]] = {}
+        for topic in sorted(consumer.assignment()):
+            offset, end = await consumer.position(topic), consumer.highwater(topic)
+            if end is not None and offset >= end:
+                continue
+            try:
+                found |= await consumer.getmany(topic, timeout_ms=SINGLE_TIMEOUT_MS, max_records=1)
+            except KafkaError:
+                raise
+            except Exception:
+                logger.exception("a record can't be read", extra={"fields": {"lane": _lane(topic), "offset": offset}})
+                consumer.seek(topic, offset + 1)
+                self._singly = False
+        self._singly = self._singly and any(found.values())
+        return found
+
     def rewind(self, lane: Lane, position: str | None) -> None:
         assert self._consumer is not None, "the bus is not started"
         self._consumer.seek(TopicPartition(self._topic, int(lane.rpartition("/")[2])), int(position or 0))
@@ -297,17 +306,7 @@ class KafkaBus:
         return int(position or 0) >= int(end)
 
     async def dead_letter(self, record: Record, reason: str) -> None:
-        headers = [("jil_reason", reason.encode()), ("ce_type", record.kind.encode())]
-        producer = None
-        try:
-            producer = await self._producing()
-            await asyncio.wait_for(
-                producer.send_and_wait(DEAD_LETTERS, record.value, key=record.source.encode(), headers=headers),
-                PUBLISH_TIMEOUT_S,
-            )
-        except (KafkaError, TimeoutError) as error:
-            await self._drop_producer(producer)
-            logger.error("a dead letter was lost", extra={"fields": {"reason": reason, "error": type(error).__name__}})
+        self._dead_letters.put(record, reason)
 
     def lag(self) -> dict[Lane, int]:
         consumer = self._consumer

@@ -3,12 +3,15 @@
 import asyncio
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from aiokafka import TopicPartition
 
 from jilnode.events.bus import BusDown, Record
 from jilnode.events.kafka import DEAD_LETTERS, KafkaBus, kafka_tls, partition_of
 from jilnode.events.record import records_of
+from jilnode.limits import DEAD_LETTERS_MAX
 from jilnode.simulation.ledger import MODULE, Fill
 from tests.events.networks import Fleet
 from tests.kit.certificates import Authority
@@ -119,8 +122,8 @@ async def test_after_a_permission_came_back_the_producer_is_made_anew_and_nothin
         await bus.close()
 
 
-async def test_a_record_and_a_dead_letter_at_once_are_sent_by_one_producer(kafka):
-    """Both make the first one where there is none: a second would be kept by nobody, and never stopped."""
+async def test_a_record_and_a_dead_letter_at_once_leave_no_producer_behind(kafka):
+    """Each has one of its own: another would be kept by nobody, and never stopped."""
     bus = KafkaBus([kafka.bootstrap], "dev", partitions=1, topic="jil.events.at_once")
     records = await journal(ONE)
     try:
@@ -131,6 +134,63 @@ async def test_a_record_and_a_dead_letter_at_once_are_sent_by_one_producer(kafka
         await bus.close()
     # A client that nobody stopped says so when it is collected, which pytest takes for a failure.
     gc.collect()
+
+
+async def test_dead_letters_that_can_t_be_sent_hold_up_nobody_and_have_a_bound():
+    bus = KafkaBus(["127.0.0.1:1"], "dev")
+    try:
+        async with asyncio.timeout(1):
+            for _ in range(DEAD_LETTERS_MAX + 10):
+                await bus.dead_letter(Record("no.record.of.ours", ONE, b"x"), "unreadable: \ud800")
+        assert len(bus._dead_letters) == DEAD_LETTERS_MAX
+    finally:
+        await bus.close()
+
+
+class Unreadable:
+    """A consumer of one lane, of which it can't read the record at one offset, nor any that it reads with it."""
+
+    def __init__(self, count: int, unreadable: int) -> None:
+        self._count, self._unreadable, self._offset = count, unreadable, 0
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("jil.events", 0)}
+
+    def highwater(self, topic: TopicPartition) -> int:
+        return self._count
+
+    async def position(self, topic: TopicPartition) -> int:
+        return self._offset
+
+    def seek(self, topic: TopicPartition, offset: int) -> None:
+        self._offset = offset
+
+    async def stop(self) -> None:
+        return None
+
+    async def getmany(self, *topics: TopicPartition, timeout_ms: int, max_records: int) -> dict:
+        offsets = range(self._offset, min(self._count, self._offset + max_records))
+        if self._unreadable in offsets:
+            b"\xff".decode()
+        self._offset = offsets.stop
+        headers = (("ce_type", None),)
+        return {
+            topic: [
+                SimpleNamespace(offset=offset, key=b"k", value=b"%d" % offset, headers=headers) for offset in offsets
+            ]
+            for topic in self.assignment()
+        }
+
+
+async def test_one_record_that_the_client_can_t_read_is_passed_over_and_all_others_come():
+    bus = KafkaBus(["127.0.0.1:1"], "dev")
+    bus._consumer = Unreadable(9, 4)
+    try:
+        assert [record.value for record in await received(bus, 8)] == [
+            b"%d" % number for number in range(9) if number != 4
+        ]
+    finally:
+        await bus.close()
 
 
 async def test_records_carry_cloudevents_headers(kafka):
