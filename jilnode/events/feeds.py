@@ -40,8 +40,10 @@ class Feeds:
 
     def at(self, source: str, epoch: int) -> Feed | None:
         """None for an epoch that is not the source's, and can't be its next."""
-        first = self.head(source)[0]
-        return self._feeds.setdefault((source, epoch), Feed(source)) if first <= epoch <= first + 1 else None
+        feed = self._feeds.get((source, epoch))
+        if feed is None and epoch - self.head(source)[0] in (0, 1):
+            feed = self._feeds[(source, epoch)] = Feed(source)
+        return feed
 
     def of(self, source: str) -> list[Feed]:
         """In the order of their epochs."""

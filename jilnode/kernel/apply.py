@@ -123,7 +123,15 @@ def _check_signed(group: Group, frontier: Frontier, public_key: bytes, origin: s
 def _begin(
     first: Entry, known: SourceState | None, network: str, source: str, trusted: Mapping[str, str]
 ) -> tuple[Frontier, bytes, str, int]:
-    """Genesis: of a source that the trust file names, or of the next epoch of one that is known."""
+    """Genesis: of a source that the trust file names, or of the next epoch of one that is known. Of the first nothing
+    is signed yet: that it is the one that was named comes before anything is held against it."""
+    begins = known is None or known.size == 0
+    if begins:
+        wanted = trusted.get(source)
+        if wanted is None:
+            raise Parked("untrusted", f"the trust file does not name {source}")
+        if leaf_hash(first.header).hex() != wanted:
+            raise Unproven("bad_genesis", f"the genesis of {source} is not the one that the trust file names")
     header = read_header(first)
     if header.type != GENESIS_EVENT or header.sequence != 0 or header.network != network:
         raise Unproven("bad_genesis", f"entry 0 of {source} is no genesis of network {network}")
@@ -131,12 +139,7 @@ def _begin(
     row = _source_row(item)
     if row.network != network or header.source_id != source:
         raise Unproven("forged_source", f"the genesis names {row.network}/{header.source_id}, not {network}/{source}")
-    if known is None or known.size == 0:
-        wanted = trusted.get(source)
-        if wanted is None:
-            raise Parked("untrusted", f"the trust file does not name {source}")
-        if leaf_hash(first.header).hex() != wanted:
-            raise Unproven("bad_genesis", f"the genesis of {source} is not the one that the trust file names")
+    if known is None or begins:
         return Frontier(), bytes.fromhex(row.public_key), row.zone, first.epoch
     if first.epoch != known.epoch + 1 or row.previous is None or row.previous[0] != known.epoch:
         raise Breach("bad_genesis", f"epoch {first.epoch} of {source} does not follow epoch {known.epoch}")

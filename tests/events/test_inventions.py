@@ -17,7 +17,7 @@ from jilnode.simulation.ledger import MODULE, Fill
 from jilnode.stores.memory import MemoryStore
 from jilnode.system_clock import SystemClock
 from tests.events.networks import Fleet, MemoryNetwork
-from tests.events.test_convergence import ONE, TWO, amount
+from tests.events.test_convergence import ONE, THREE, TWO, amount
 from tests.events.test_lies import invented
 from tests.kernel.test_epochs import NEW_KEY
 from tests.kit.follower import BusNode, converged
@@ -43,12 +43,13 @@ def entry(source: str, epoch: int, sequence: int, number: int = 0) -> Record:
     return Record("ledger.pot.filled", source, f'{{"header":{header},"sections":{{}}}}'.encode())
 
 
-def unsigned(node: BusNode, size: int) -> Record:
+def unsigned(node: BusNode, size: int, source: str = "") -> Record:
     """A seal with the right key's id, and no signature."""
-    origin = origin_of("dev", node.node.source, 0)
+    source = source or node.node.source
+    origin = origin_of("dev", source, 0)
     blob = b64encode(key_id(origin, node.node.key.public_key) + bytes(64)).decode()
     note = f"{origin}\n{size}\n{b64encode(bytes(32)).decode()}\n\n\N{EM DASH} {origin} {blob}\n"
-    return Record("jil.seal", node.node.source, note.encode())
+    return Record("jil.seal", source, note.encode())
 
 
 async def test_an_invented_next_epoch_keeps_nobody_from_this_one(fleet, network):
@@ -172,6 +173,16 @@ async def test_of_a_source_that_nobody_named_nothing_is_kept(fleet, network):
     await eventually(lambda: converged(one.node, two.node))
     await eventually(lambda: len(two.replicator.received) > 5000)
     assert {feed.source for feed in two.replicator._feeds} <= {ONE, TWO}
+
+
+async def test_a_source_that_has_not_begun_is_not_accused_of_a_genesis_that_others_invent(fleet, network):
+    _, two = await followed(fleet)
+    disk = await fleet.admit(THREE)
+    network.broker.append([entry(THREE, 0, 0), unsigned(two, 1, THREE)])
+    await eventually(lambda: two.replicator.dead_letters == 1)
+    three = await fleet.rejoin(THREE, disk)
+    await three.node.run(Fill("a", 1))
+    await eventually(lambda: converged(three.node, two.node))
 
 
 async def test_a_new_key_is_followed_while_others_invent_seals(fleet, network):
