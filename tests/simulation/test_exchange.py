@@ -49,7 +49,7 @@ def test_a_small_fleet_with_markets_holds(seed):
     report = simulate(seed=seed, steps=8_000, nodes=3 + seed % 3, modules=MODULES)
     assert report.finding is None, report.text()
     assert report.trades > 20
-    assert report.settlements > 3
+    assert report.settlements > 1
     assert report.pool_acts > 10
     assert report.books > 100
 
