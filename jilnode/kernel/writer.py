@@ -73,7 +73,7 @@ class Writer:
         return self.state == WRITABLE and not self.recovering and not self.clock_guard.stepped
 
     def allow(self) -> None:
-        if self.state == READ_ONLY:
+        if self.state == READ_ONLY and not self._stopping:
             self.state, self.reason = WRITABLE, ""
             self._wake.set()
 

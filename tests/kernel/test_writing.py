@@ -119,6 +119,7 @@ async def test_who_waits_in_the_queue_when_a_node_is_told_to_stop_is_still_answe
         assert [answer.reply for answer in await asyncio.gather(*asked)] == [1, 2, 3]
         with pytest.raises(Rejected, match="shutting down"):
             await node.run(Fill("a", 1))
+        node.kernel.forbid_writes("for a moment")
         node.kernel.allow_writes()
         assert not node.writer.writable
 
