@@ -20,6 +20,7 @@ from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.errors import Missing
 from jilnode.kernel.keys import Answer
+from jilnode.kernel.milestones import genesis
 from jilnode.kernel.ports import Loaded, Wanted
 from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
@@ -73,7 +74,7 @@ class Core:
             recorder, digests = self.engine.recorder, self.engine.digests
             recorder.record = self._timed("record", recorder.record)  # type: ignore[method-assign]
             digests.fold = self._timed("digest", digests.fold)  # type: ignore[method-assign]
-        self.engine.genesis(self.engine.now_us())
+        genesis(self.engine, self.engine.now_us())
         self._commit()
         self.run([CreateAsset("CHFX", 4), CreateAsset("GOLD", 4)])
         owners = [CreateAccount(subject=f"owner-{number}") for number in range(ACCOUNTS)]
