@@ -81,10 +81,15 @@ def guard_documents(documents: list[bytes]) -> None:
     """The same of each, and all scanned at once: one's end and the next one's beginning make no number together."""
     text = b"".join(documents)
     alike = text.translate(_ALIKE)
-    # Each document is an object, so of all that open, one for each other document is not around what is deepest.
-    if alike.count(b"[") - len(documents) >= DOCUMENT_NESTING_MAX or _suspicious(text, alike):
-        for doc in documents:
-            guard_json(doc)
+    if _suspicious(text, alike):
+        suspects = documents
+    elif alike.count(b"[") - len(documents) < DOCUMENT_NESTING_MAX:
+        # Each document is an object, so of all that open, one for each other document is not around what is deepest.
+        return
+    else:
+        suspects = [doc for doc in documents if doc.count(b"{") + doc.count(b"[") > DOCUMENT_NESTING_MAX]
+    for doc in suspects:
+        guard_json(doc)
 
 
 def _suspicious(text: bytes, alike: bytes) -> bool:

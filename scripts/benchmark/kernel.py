@@ -133,7 +133,7 @@ class Core:
     def batch(self, commands: list[Submission]) -> tuple[float, float, float]:
         """Seconds of the core for deciding, sealing and confirming. Ticks are left out."""
         engine, clock = self.engine, time.process_time
-        engine.keys.provide({call.key_hash: None for call in commands if call.key_hash is not None})
+        engine.keys.provide({(SOURCE, call.key_hash): None for call in commands if call.key_hash is not None})
         now = engine.now_us()
         began = clock()
         for command in commands:
