@@ -6,7 +6,7 @@ from services.wallet.amounts import parse_amount
 from services.wallet.commands.accounts import account_of, asset_of, check_owner
 from services.wallet.commands.holds import bind
 from services.wallet.commands.limits import give_back, take_allowance
-from services.wallet.commands.shares import DRIFT_AFTER_US, changed, moved
+from services.wallet.commands.shares import DRIFT_AFTER_US, changed, moved, shares_elsewhere
 from services.wallet.intents import ClaimReturn, ClaimShare, DriftHome, GrantShare, RequestShare, SetRoaming
 from services.wallet.rows import (
     ACCOUNTS,
@@ -76,14 +76,10 @@ def _holder(state: State, context: Context, balance: str) -> str | None:
     home = home_of(balance)
     if home != context.source:
         return home
-    shares = state[SHARES]
     best, holder = 0, None
-    for key in shares.keys("by_account", balance.rpartition("/")[0]):
-        owner = shares.owner(key)
-        if owner != context.source and key.startswith(balance + "/"):
-            share = shares.get(key)
-            if share is not None and share.available > best:
-                best, holder = share.available, owner
+    for node, share in shares_elsewhere(state, context, balance):
+        if share.available > best:
+            best, holder = share.available, node
     return holder
 
 

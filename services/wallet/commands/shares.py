@@ -3,6 +3,7 @@
 from hashlib import sha256
 
 from jilnode.kernel.state import Context, State, View
+from jilnode.kernel.system import SOURCES
 from jilnode.module import Rejected
 from services.wallet.intents import RequestShare
 from services.wallet.rows import (
@@ -31,6 +32,7 @@ __all__ = (
     "purpose_name",
     "release",
     "set_aside",
+    "shares_elsewhere",
     "short",
     "under_way",
 )
@@ -132,22 +134,22 @@ def under_way(state: State | View, balance: str) -> int:
     return sent - state[CLAIMS].total("moving", balance) - state[RECEIPTS].total("moving", balance)
 
 
+def shares_elsewhere(state: State, context: Context, balance: str) -> list[tuple[str, Share]]:
+    """(node, share) of a balance at each other node that is known here. The account's index would tell too, and all
+    that anybody ever credited to it in assets of his own."""
+    places = [(node, share_key(balance, node)) for node, _ in state[SOURCES].all() if node != context.source]
+    state.need([(SHARES, key) for _, key in places])
+    found = [(node, state[SHARES].get(key)) for node, key in places]
+    return [(node, share) for node, share in found if share is not None]
+
+
 def short(state: State, context: Context, balance: str, share: Share | None, amount: int, purpose: Purpose) -> Rejected:
     """Why a debit can't be made here. What is held elsewhere does not count; what is under way does, and so does what
     waits for other commands: it may come back."""
-    shares = state[SHARES]
     lacking = amount - (0 if share is None else share.available)
     bound_here = 0 if share is None else share.bound
-    here = share_key(balance, context.source)
-    others = [
-        key
-        for key in shares.keys("by_account", balance.rpartition("/")[0])
-        if key != here and key.startswith(balance + "/")
-    ]
-    elsewhere = 0
-    for key in others:
-        other = shares.get(key)
-        elsewhere += 0 if other is None else other.available + other.bound
+    others = shares_elsewhere(state, context, balance)
+    elsewhere = sum([other.available + other.bound for _, other in others])
     # Who asks for money has a share from then on, so without others nothing is under way.
     if elsewhere < lacking and (not others or elsewhere + under_way(state, balance) < lacking):
         if elsewhere + bound_here < lacking:

@@ -1,8 +1,14 @@
 """Money at several nodes: asked for, granted, claimed, drifting home; and what a partition does."""
 
+import pytest
+
 from jilnode.kernel.errors import Rejected
-from services.wallet.intents import PostTransfer, SetRoaming, SetStatus
+from jilnode.kernel.ports import Loaded, Wanted
+from jilnode.stores.memory import MemoryStore
+from jilnode.stores.memory_disk import MemoryDisk
+from services.wallet.intents import CreateAsset, Issue, PostTransfer, SetRoaming, SetStatus
 from services.wallet.rows import REQUESTS, TRANSITS
+from tests.kit.node import running
 from tests.services.wallet.kit import CHF, Bank, bank, check_conservation, rows, started, turn
 
 
@@ -46,6 +52,37 @@ async def test_a_debit_away_waits_for_the_share_and_succeeds():
         for node in two.nodes:
             check_conservation(node)
             assert not node.engine.alarms
+
+
+class Counted(MemoryStore):
+    """Counts the rows that it gave."""
+
+    given = 0
+
+    async def load(self, wanted: Wanted) -> Loaded:
+        loaded = await super().load(wanted)
+        for found in (*loaded.rows.values(), *loaded.buckets.values()):
+            self.given += sum(image is not None for image in found.values())
+        return loaded
+
+
+async def test_what_others_credit_to_an_account_costs_its_payments_nothing():
+    """They may do so in as many assets of their own as they like."""
+    store = Counted(MemoryDisk())
+    two = Bank(2, [store, None], cache_bytes=1)
+    away = two.nodes[1]
+    async with running(*two.nodes):
+        await two.begin()
+        a, b = await two.account("a", "10.00"), await two.account("b")
+        await two.settle()
+        for number in range(40):
+            await two.operate(CreateAsset(f"JUNK{number}", 0), away)
+            await two.operate(Issue(f"JUNK{number}@{away.source}", a, "1"), away)
+        await two.settle()
+        store.given = 0
+        with pytest.raises(Rejected, match="insufficient_funds"):
+            await two.pay(a, b, "10.01")
+        assert store.given < 10
 
 
 async def test_a_debit_beyond_the_total_is_final():
