@@ -62,5 +62,5 @@ def test_a_part_prints_an_object_a_row():
         f"replica.{store}{what}" for store in ("memory", "sqlite", "postgres") for what in ("", ".cpu")
     }
     for item in rows:
-        assert set(item) == {"name", "value", "unit", "reference", "ratio", "spread", "build"}
+        assert set(item) == {"name", "value", "unit", "reference", "ratio", "spread", "build", "python"}
         assert item["value"] > 0
