@@ -12,7 +12,7 @@ from jilnode.kernel.keys import Answer
 from jilnode.kernel.loader import Loader
 from jilnode.kernel.outcomes import Outcomes
 from jilnode.kernel.ports import Wanted
-from jilnode.kernel.system import ADDRESSES, Address
+from jilnode.kernel.system import ADDRESSES, Address, is_web_address
 
 __all__ = ("Decider",)
 
@@ -82,11 +82,12 @@ class Decider:
             return Rejected("internal_error", "the node could not decide this", status=500)
 
     def _add_address(self, rejected: Rejected) -> None:
-        """Whoever is misdirected is told where the owner is reached, when its address is known."""
+        """Whoever is misdirected is told where the owner is reached, when its address is known, and is one: an owner
+        may have published anything."""
         owner = rejected.extra.get("owner")
         if isinstance(owner, str):
             image = self._engine.caches[ADDRESSES].get(owner)
-            if image is not None and isinstance(image.row, Address):
+            if image is not None and isinstance(image.row, Address) and is_web_address(image.row.url):
                 rejected.extra["address"] = image.row.url
 
     async def _follow_up(self, call: Call, rejected: Rejected, now: int) -> Rejected | None:
