@@ -81,6 +81,8 @@ def _explained(change: Change) -> str | None:
         problem = _transfer(transfer)
         if problem is not None:
             return f"transfer {key} {problem}"
+        if transfer.at_us != change.time_us:
+            return f"transfer {key} is of another time than its event"
         if transfer.kind == "post" and not change.touches(_RESOLVES):
             return f"{key} is posted but not resolved"
         debit, credit, asset, amount = transfer.debit, transfer.credit, transfer.asset, transfer.amount

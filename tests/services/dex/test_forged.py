@@ -18,7 +18,7 @@ from services.wallet.intents import CreateAsset, Issue
 from services.wallet.kinds import Reserved
 from services.wallet.module import MODULE as WALLET
 from services.wallet.rows import SHARES, TRANSFERS, Transfer
-from tests.kit.node import TestNode, running
+from tests.kit.node import START_US, TestNode, running
 from tests.services.dex.kit import BASE, MARKET, QUOTE, SOURCES, Exchange, check_exchange
 from tests.services.wallet.kit import rows, turn
 
@@ -218,7 +218,7 @@ def skips_a_trade(scene: Scene, rows: Rows) -> None:
 
 
 def pays_for_nothing(scene: Scene, rows: Rows) -> None:
-    row = Transfer(scene.maker, scene.other, BASE, 5, 4, 1, 0, "trade")
+    row = Transfer(scene.maker, scene.other, BASE, 5, 4, START_US, 0, "trade")
     rows.write(TRANSFERS, f"{ROGUE}/paid", row)
     rows.add(scene.maker, BASE, -5)
     rows.add(scene.other, BASE, 5)

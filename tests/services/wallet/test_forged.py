@@ -39,7 +39,7 @@ from services.wallet.rows import (
     Transit,
     Usage,
 )
-from tests.kit.node import TestNode, running
+from tests.kit.node import START_US, TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, turn
 
 HOME, ROGUE = "ch-zug-01", "sg-mas-01"
@@ -79,7 +79,7 @@ def share(account, asset, node, available, held=0):
 
 
 def transfer(**changes):
-    values = {"debit": R, "credit": H, "asset": GOLD, "amount": 10, "scale": 2, "at_us": 1}
+    values = {"debit": R, "credit": H, "asset": GOLD, "amount": 10, "scale": 2, "at_us": START_US}
     return (TRANSFERS, f"{ROGUE}/x", Transfer(**{**values, **changes}))
 
 
@@ -104,6 +104,7 @@ FORGERIES = {
     "burns silently": ((share(R, GOLD, ROGUE, 99),), "invariant.wallet_explained"),
     "deletes nothing but goes below zero": (moved(-10, 110, amount=110), "invariant.wallet_explained"),
     "credits more than it debits": (moved(90, 11), "invariant.wallet_explained"),
+    "moves at another time": (moved(at_us=START_US + 1), "invariant.wallet_explained"),
     "keeps a fee that nobody gets": (moved(85, 10, fee=5), "invariant.wallet_explained"),
     "moves with no transfer": (moved()[:2], "invariant.wallet_explained"),
     "writes a transfer that moves nothing": ((transfer(),), "invariant.wallet_explained"),
@@ -244,7 +245,7 @@ async def prepared(made: Bank) -> None:
                 (SUPPLY, f"{ROGUE}/GOLD", Supply(100)),
                 (ACCOUNTS, R, Account("r", "")),
                 share(R, GOLD, ROGUE, 100),
-                (TRANSFERS, f"{ROGUE}/first", Transfer("", R, GOLD, 100, 2, 1, 0, "issue")),
+                (TRANSFERS, f"{ROGUE}/first", Transfer("", R, GOLD, 100, 2, START_US, 0, "issue")),
             )
         )
     )
