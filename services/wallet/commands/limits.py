@@ -110,7 +110,8 @@ def take_allowance(state: State, context: Context, balance: str, amount: int) ->
         left = limit.count - usage.count
         if left <= 0:
             return 0, 0, 0, "limit_reached"
-        count = (left + 1) // 2
+        # A limit of before there was a bound may count more.
+        count = min((left + 1) // 2, COUNT_MAX)
     _count(state, balance, usage, amount, count)
     window_us = limit.count_window_s * 1_000_000
     until_us = min((context.time_us // step + 1) * step for step in (DAY_US, window_us))

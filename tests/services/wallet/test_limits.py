@@ -93,6 +93,19 @@ async def test_what_is_granted_away_counts_at_home_and_bounds_the_other_node():
         assert not home.engine.alarms
 
 
+async def test_a_count_from_before_counts_had_a_bound_sends_as_many_debits_as_can_be_sent(monkeypatch):
+    async with bank(2) as two:
+        home, away = two.nodes
+        a, b = await two.account("a", "100.00"), await two.account("b")
+        with monkeypatch.context() as then:
+            then.setattr("services.wallet.commands.limits.COUNT_MAX", INT64_MAX)
+            await two.operate(SetLimit(a, CHF, count=INT64_MAX))
+        await two.operate(SetRoaming(a, CHF, "50.00", ("sg-mas-01",)))
+        await two.settle()
+        assert (await pay_away(two, away, a, b, "6.00")) == "posted"
+        assert not home.engine.alarms
+
+
 async def test_an_allowance_that_was_not_used_comes_home_with_the_money():
     async with bank(2) as two:
         _, away = two.nodes
