@@ -128,10 +128,17 @@ class TableCache:
                         queue.replace(key, None, new_row if mine else None)
 
     def take_back(self, key: str, before: Image | None) -> None:
-        """Undoes ``set``. Of a row that is written once it is forgotten whether it was there: mostly nobody looked."""
+        """Undoes ``set``. Of a row that is written once it is forgotten whether it was there: mostly nobody looked. One
+        that the batch has counted stays, as one that is not there, until ``forget_taken_back``."""
         self.set(key, self.images.get(key), before)
-        if self.spec.write_once:
+        if self.spec.write_once and key not in self.before:
             del self.images[key]
+
+    def forget_taken_back(self) -> None:
+        """What is written once and was taken back: the batch has not changed it."""
+        if self.spec.write_once:
+            for key in [key for key in self.before if self.images[key] is None]:
+                del self.images[key], self.before[key]
 
     def fill(self, commit: Commit) -> None:
         """Adds what the batch changed in this table, each row once."""
@@ -192,9 +199,9 @@ class TableCache:
             self.set(key, None, image)
 
     def undo_batch(self) -> None:
-        for key, image in self.before.items():
+        before, self.before = self.before, {}
+        for key, image in before.items():
             self.take_back(key, image)
-        self.before.clear()
 
     def confirm_batch(self) -> None:
         if self.spec.write_once:

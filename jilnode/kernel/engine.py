@@ -129,6 +129,8 @@ class Engine:
         groups before it in this batch, and they stay."""
         if counted:
             self.digests.fold()
+            for cache in self.caches.values():
+                cache.forget_taken_back()
         if saved is None:
             self.sources.pop(source, None)
             self._saved.pop(source, None)

@@ -1,14 +1,19 @@
-"""A module of one table that stays in memory whole: rows are put there, made longer or shorter, and taken away."""
+"""A module of one table that stays in memory whole, where rows are put, made longer or shorter, and taken away; and of
+one whose rows are written once."""
 
 import msgspec
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Command, CreatedBy, Module, Owned, Rejected, Table
 
-__all__ = ("MODULE", "SHELF", "Put", "Swap", "Take")
+__all__ = ("MODULE", "SHELF", "Label", "Put", "Swap", "Take")
 
 
 class Jar(Owned, frozen=True):
+    text: str
+
+
+class Stuck(Owned, frozen=True):
     text: str
 
 
@@ -30,7 +35,15 @@ class Swap(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
+class Label(msgspec.Struct, frozen=True):
+    """Puts one, and says so under the same name, once."""
+
+    name: str
+    text: str = ""
+
+
 SHELF = Table("shelf.jar", Jar, CreatedBy(), resident=True)
+LABELS = Table("shelf.label", Stuck, CreatedBy(), write_once=True)
 
 
 def _put(state: State, context: Context, command: Put) -> None:
@@ -49,16 +62,22 @@ def _swap(state: State, context: Context, command: Swap) -> None:
         raise Rejected("refused", "as was asked for")
 
 
+def _label(state: State, context: Context, command: Label) -> None:
+    _put(state, context, Put(command.name, command.text))
+    state[LABELS].insert(f"{context.source}/{command.name}", Stuck(command.name))
+
+
 MODULE = Module(
     "shelf",
     1,
-    tables=(SHELF,),
+    tables=(SHELF, LABELS),
     commands=tuple(
         Command(kind, event, handler, lambda rows: [key for key, _ in rows.changes(SHELF)])
         for kind, event, handler in (
             (Put, "shelf.jar.put", _put),
             (Take, "shelf.jar.taken", _take),
             (Swap, "shelf.jar.swapped", _swap),
+            (Label, "shelf.jar.labelled", _label),
         )
     ),
 )

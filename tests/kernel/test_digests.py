@@ -6,7 +6,7 @@ import pytest
 
 from jilnode.kernel.apply import verify
 from jilnode.kernel.errors import Parked
-from tests.kernel.shelf import MODULE, Put, Take
+from tests.kernel.shelf import MODULE, Label, Put, Take
 from tests.kit.follower import converged
 from tests.kit.node import TestNode, running
 
@@ -29,16 +29,17 @@ async def add_up(node: TestNode, source: str) -> None:
     await node.writer.write_local(lambda engine: engine.touch_source(source) and None)
 
 
-async def grow(one: TestNode) -> None:
+async def grow(one: TestNode, command: type[Put | Label] = Put) -> None:
     """By more than others take, in a commit that ends with a tick."""
     one.clock.advance(31)
-    await one.run(Put("large", "y" * RESIDENT_BYTES))
+    await one.run(command("large", "y" * RESIDENT_BYTES))
 
 
-async def test_a_refused_group_leaves_it_as_it_was(nodes):
+@pytest.mark.parametrize("command", [Put, Label])
+async def test_a_refused_group_leaves_it_as_it_was(nodes, command):
     one, two = nodes
     before = two.engine.sources[one.source].digest
-    await grow(one)
+    await grow(one, command)
     with pytest.raises(Parked, match="resident_full"):
         await two.follow(one)
     await add_up(two, one.source)
