@@ -27,7 +27,8 @@ class Positions:
         self.receipt = 0
         """The number of what is being looked at."""
         self.received: dict[Lane, str] = {}
-        """Position after the newest record that was looked at, per lane: what start-up compares with the bus's end."""
+        """Position after the newest record that was looked at, per lane, or from where it is read again: what start-up
+        compares with the bus's end. Empty: its start."""
         self._passed: dict[Lane, list[tuple[int, str]]] = {}
         """Per lane: (receipt, position after it), oldest first, of receipts not wholly applied."""
         self._source_lanes: dict[str, set[Lane]] = {}
@@ -89,12 +90,17 @@ class Positions:
         if lane not in self._rewound:
             self._passed.setdefault(lane, []).append((self.receipt, position))
 
+    def looked_at(self, lane: Lane, position: str) -> None:
+        if lane not in self._rewound:
+            self.received[lane] = position
+
     # Reading again
 
     def rewind(self, lane: Lane, position: str | None) -> None:
         # What this lane brought meanwhile will come again, so no position of it may be stored.
         self._passed.pop(lane, None)
         self._rewound.add(lane)
+        self.received[lane] = position or ""
         self._bus.rewind(lane, position)
 
     def again(self, source: str) -> bool:

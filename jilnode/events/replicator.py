@@ -102,7 +102,7 @@ class Replicator:
             for source in self._feeds.let_go():
                 self._read_again(source)
         for lane, _, position in batches:
-            self._positions.received[lane] = position
+            self._positions.looked_at(lane, position)
         self._progress()
         await self.store_positions()
 

@@ -8,10 +8,11 @@ import pytest
 
 from jilnode.events.bus import Lane, Record
 from jilnode.events.memory import MemoryBroker, MemoryBus
-from jilnode.events.record import record_of_seal
+from jilnode.events.record import ENTRY_KIND, SEAL_KIND, read_record, record_of_seal
 from jilnode.kernel.entry import Seal
 from jilnode.kernel.invariants import Invariant
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
+from jilnode.limits import FEED_ALTERNATIVES_MAX
 from jilnode.simulation.ledger import MODULE, Ask, Fill
 from jilnode.stores.memory import Fate, MemoryStore
 from jilnode.system_clock import SystemClock
@@ -130,6 +131,28 @@ async def test_what_another_sealed_in_its_name_keeps_it_from_nothing(restored, n
     node = restored.again.node
     note = make_seal(origin_of("dev", ONE, 1), 99, b"r" * 32, [SealKey.from_seed(b"t" * 32)])
     network.broker.append([record_of_seal(Seal(ONE, 1, 99, note))])
+    restored.bus.held = False
+    await restored.start()
+    await eventually(lambda: node.writer.writable)
+    assert node.engine.own.size == restored.size
+
+
+async def test_it_waits_while_what_others_displaced_is_read_again(restored, network):
+    """Somebody sent more in its name, between an entry and its seal, than is kept under one number."""
+    node = restored.again.node
+    had = await node.store.journal(ONE, 0, 0, 100)
+    lane = network.broker.lanes["memory/" + ONE]
+    (place,) = [
+        number
+        for number, record in enumerate(lane)
+        if record.kind != SEAL_KIND and read_record(record).sequence == len(had)
+    ]
+    header = b'{"source_id":"%b","epoch":0,"sequence":%d,"number":%%d}' % (ONE.encode(), len(had))
+    flood = [
+        Record(ENTRY_KIND, ONE, b'{"header":%b,"sections":{}}' % (header % number))
+        for number in range(FEED_ALTERNATIVES_MAX + 2)
+    ]
+    network.broker.lanes["memory/" + ONE] = [*lane[: place + 1], *flood, *lane[place + 1 :]]
     restored.bus.held = False
     await restored.start()
     await eventually(lambda: node.writer.writable)
