@@ -12,6 +12,7 @@ from jilnode.limits import (
     FEED_ALTERNATIVES_MAX,
     FEED_BYTES_MAX,
     FEED_REFUSED_MAX,
+    FEED_SEALS_MAX,
     FEED_VARIANTS_MAX,
     REPLICATOR_QUEUE_MAX,
     WRITER_BATCH_BYTES_MAX,
@@ -137,6 +138,9 @@ class Feed:
     def add_seal(self, seal: Seal) -> None:
         if seal not in self.seals:
             insort(self.seals, seal, key=lambda item: (item.epoch, item.size))
+        if len(self.seals) > FEED_SEALS_MAX:
+            # The newest tells that what is let go is missing.
+            del self.seals[-2]
 
     def may_change_key(self, seal: Seal) -> bool:
         """Whether a new key may begin before the seal: with what waits here, as far as its text tells."""

@@ -103,7 +103,8 @@ async def test_what_inventions_displaced_before_its_seal_came_is_read_again(flee
 
 
 async def test_what_had_no_room_while_its_source_waited_is_read_again(fleet, network, monkeypatch):
-    monkeypatch.setattr("jilnode.events.feed.REPLICATOR_QUEUE_MAX", 10)
+    for name in ("feed.REPLICATOR_QUEUE_MAX", "feed.FEED_SEALS_MAX", "feeds.FEED_SEALS_MAX"):
+        monkeypatch.setattr(f"jilnode.events.{name}", 10)
     one, two = await followed(fleet)
     apply, waits = two.node.writer.apply, True
 
@@ -119,6 +120,7 @@ async def test_what_had_no_room_while_its_source_waited_is_read_again(fleet, net
         await one.node.run(Fill("a", 1))
     await one.relay.flush()
     await eventually(lambda: two.replicator.dead_letters > 5)
+    assert all(len(feed.seals) <= 10 for feed in two.replicator._feeds)
     waits = False
     await one.node.run(Fill("a", 1))
     await eventually(lambda: converged(one.node, two.node))
