@@ -26,6 +26,8 @@ class Feeds:
         self._feeds: dict[tuple[str, int], Feed] = {}
         self._suspected: set[str] = set()
         """Sources in whose name somebody else has sent seals: from then on each is looked at before it is kept."""
+        self._first_keys: dict[str, bytes] = {}
+        """Of sources that have not begun here, and whose genesis came."""
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(list(self._feeds.values()))
@@ -74,12 +76,21 @@ class Feeds:
 
     def signed(self, seal: Seal) -> bool:
         """Whether the source's own key made it."""
-        known = self._engine.sources.get(seal.source)
-        return known is not None and self._duplicates.signed(seal, known.public_key)
+        key = self._key(seal.source)
+        return key is not None and self._duplicates.signed(seal, key)
+
+    def begins(self, source: str, key: bytes) -> None:
+        """Its genesis came: the one that the trust file names."""
+        self._first_keys[source] = key
+
+    def _key(self, source: str) -> bytes | None:
+        known = self._engine.sources.get(source)
+        return self._first_keys.get(source) if known is None else known.public_key
 
     def add_seal(self, seal: Seal, receipt: int) -> None:
         feed = self.at(seal.source, seal.epoch)
-        if feed is None:
+        if feed is None or self._key(seal.source) is None:
+            # Nobody's, or before the genesis that it comes after.
             return
         crowded = len(feed.seals) >= FEED_SEALS_MAX
         if crowded and seal.source not in self._suspected:

@@ -17,7 +17,7 @@ from jilnode.events.feeds import Feeds, Place
 from jilnode.events.positions import Positions
 from jilnode.events.quarantine import Quarantine
 from jilnode.events.record import read_record, record_of_seal, unread_record
-from jilnode.kernel.apply import Group, VerifiedGroup, verify
+from jilnode.kernel.apply import Group, VerifiedGroup, genesis_key, verify
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
@@ -137,6 +137,12 @@ class Replicator:
         if lane != RELEASED_LANE:
             self._positions.seen(source, lane)
         head = self._feeds.head(source)
+        if known is None and isinstance(item, Entry) and item.sequence == 0:
+            try:
+                self._feeds.begins(source, genesis_key(item, self._network, self._trusted))
+            except Breach as breach:
+                await self._dead_letter(record, breach)
+                return
         if isinstance(item, Seal):
             if (item.epoch, item.size) > head:
                 self._feeds.add_seal(item, self._positions.receipt)
@@ -284,8 +290,7 @@ class Replicator:
         the source's own; when there are none, the seal is put aside, and the entries wait for another."""
         group = feed.groups(False)[0]
         known = self._engine.sources.get(feed.source)
-        signed = self._feeds.signed(group.seal)
-        if known is not None and not signed:
+        if not self._feeds.signed(group.seal):
             feed.forget_seal(group.seal)
             self._feeds.suspect(feed.source)
             await self._dead_letter(record_of_seal(group.seal), error)
@@ -303,12 +308,11 @@ class Replicator:
             return True
         feed.forget_seal(group.seal)
         await self._dead_letter(record_of_seal(group.seal), error)
-        if known is not None and signed:
-            if feed.refuse(group):
-                self._positions.once_more(feed.source)
-                self._feeds.forget(feed.source)
-            else:
-                self._doubt(feed, known)
+        if feed.refuse(group):
+            self._positions.once_more(feed.source)
+            self._feeds.forget(feed.source)
+        elif known is not None:
+            self._doubt(feed, known)
         return bool(feed.seals)
 
     def _doubt(self, feed: Feed, known: SourceState) -> None:

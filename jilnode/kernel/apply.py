@@ -35,7 +35,7 @@ ROTATION_EVENT = "kernel.key.rotated"
 LAST_EVENTS = (TICK_EVENT, ROTATION_EVENT)
 """What a seal must follow at once: the digest of a tick is of a sealed state, and a new key begins with its seal."""
 
-__all__ = ("Group", "Verified", "VerifiedGroup", "apply", "needed", "verify")
+__all__ = ("Group", "Verified", "VerifiedGroup", "apply", "genesis_key", "needed", "verify")
 
 
 class Group(NamedTuple):
@@ -101,6 +101,13 @@ def verify(
     if len(signers) > 1:
         verify_seal(parse_seal(group.seal.note), origin_of(network, source, epoch), signers)
     return VerifiedGroup(group, verified, frontier, signers[-1], zone, epoch)
+
+
+def genesis_key(first: Entry, network: str, trusted: Mapping[str, str]) -> bytes:
+    """The key of a source of which nothing is known yet. Raises ``Breach``; ``Unproven`` for another genesis than the
+    one that the trust file names."""
+    _, public_key, _, _ = _begin(first, None, network, first.source, trusted)
+    return public_key
 
 
 def _check_signed(group: Group, frontier: Frontier, public_key: bytes, origin: str) -> None:

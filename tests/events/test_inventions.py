@@ -187,6 +187,28 @@ async def test_a_source_that_has_not_begun_is_not_accused_of_a_genesis_that_othe
     await eventually(lambda: converged(three.node, two.node))
 
 
+async def test_a_source_that_has_not_begun_begins_whatever_is_sent_between_its_genesis_and_its_seal(fleet, network):
+    _, two = await followed(fleet)
+    three = TestNode(THREE, [MODULE], store=MemoryStore(await fleet.admit(THREE)), clock=SystemClock())
+    await three.kernel.start()
+    own = records_of(*await three.journal())
+    flood = [entry(THREE, 0, 0, number) for number in range(FEED_ALTERNATIVES_MAX + 2)]
+    network.broker.append([own[0], *flood, *own[1:]])
+    await eventually(lambda: converged(three, two.node))
+    await three.kernel.close()
+
+
+async def test_a_source_that_has_not_begun_begins_however_many_seals_others_invent(fleet, network):
+    _, two = await followed(fleet)
+    disk = await fleet.admit(THREE)
+    network.broker.append([unsigned(two, 1 + number, THREE) for number in range(FEED_SEALS_MAX + 10)])
+    received = f"memory/{THREE}"
+    await eventually(lambda: two.replicator.received.get(received) == str(FEED_SEALS_MAX + 10))
+    three = await fleet.rejoin(THREE, disk)
+    await three.node.run(Fill("a", 1))
+    await eventually(lambda: converged(three.node, two.node))
+
+
 async def test_a_new_key_is_followed_while_others_invent_seals(fleet, network):
     one, two = await followed(fleet)
     network.broker.append([record_of_entry(item) for item in await invented(one, 1)])
