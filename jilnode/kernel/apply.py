@@ -22,7 +22,7 @@ from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import CAUSE_DISPUTED, RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits
 from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
-from jilnode.kernel.table import Table
+from jilnode.kernel.table import DerivedFrom, Table
 from jilnode.kernel.tree import Frontier, leaf_hash
 from jilnode.limits import EVENT_BYTES_MAX, SEARCHABLE_BYTES_MAX
 
@@ -219,15 +219,19 @@ def _source_row(item: Verified) -> Source:
 
 
 def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful: bool = False) -> None:
-    """Adds what applying the group needs and is not in memory. Rows of write-once tables are looked up only when
-    ``careful``: their keys begin with their source, so the database's own primary key refuses a second one."""
+    """Adds what applying the group needs and is not in memory: its rows, and those that they answer. Rows of write-once
+    tables are looked up only when ``careful``: each has one source that may write it, so the database's own primary key
+    refuses a second one."""
     tables, caches = engine.registry.tables, engine.caches
     for item in verified.entries:
         for _, name, key, _ in item.rows:
             table = tables.get(name)
-            if table is None or table.local or (table.write_once and not careful):
+            if table is None or table.local:
                 continue
-            if not caches[table].knows(key):
+            rule = table.key
+            if isinstance(rule, DerivedFrom) and rule.addressed_to is not None and not caches[rule.parent].knows(key):
+                wanted.rows.setdefault(rule.parent, set()).add(key)
+            if (careful or not table.write_once) and not caches[table].knows(key):
                 wanted.rows.setdefault(table, set()).add(key)
         for source, epoch, sequence, _ in item.header.cause or ():
             if (source, epoch, sequence) not in engine.recorder.causes:

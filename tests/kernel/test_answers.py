@@ -9,8 +9,10 @@ import pytest
 from jilnode.kernel.errors import Breach, CommitFailed, Rejected
 from jilnode.kernel.rows import Image
 from jilnode.kernel.state import Context, State
+from jilnode.limits import COMMAND_RERUNS_MAX
 from jilnode.module import Command, CreatedBy, DerivedFrom, EndsWithOwner, Module, Owned, SumIndex, Table
 from jilnode.stores.memory import Fate, MemoryStore
+from tests.kit.follower import converged
 from tests.kit.node import TestNode, running
 
 ASKER, ASKED, THIRD = "ae-fsra-01", "ch-zug-01", "sg-mas-01"
@@ -195,3 +197,25 @@ async def test_what_is_written_once_is_added_up_like_anything_else():
         with pytest.raises(Rejected, match="commit_failed"):
             await one.run(Write(GIFTS, f"{ASKER}/c", Gift(THIRD, 5)))
         assert await one.writer.query(lambda view: view[GIFTS].total("got", THIRD)) == 7
+
+
+async def test_what_many_answers_of_one_commit_answer_is_looked_up_at_once():
+    asker, asked, third = nodes = [TestNode(source, [MODULE]) for source in (ASKER, ASKED, THIRD)]
+    count = COMMAND_RERUNS_MAX + 10
+    async with running(*nodes):
+        keys = [f"{ASKER}/q{number}" for number in range(count)]
+        await asyncio.gather(*[asker.run(Write(QUESTIONS, key, Question(ASKED))) for key in keys])
+        await asked.follow(asker)
+        await asyncio.gather(*[asked.run(Write(REPLIES, key, Reply("fine"), key)) for key in keys])
+        await third.follow(asker)
+        loads = []
+        load = third.store.load
+
+        async def counted(wanted):
+            loads.append(wanted)
+            return await load(wanted)
+
+        third.store.load = counted
+        await third.follow(asked)
+        assert converged(asked, third)
+        assert len(loads) < 10
