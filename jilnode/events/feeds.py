@@ -66,6 +66,13 @@ class Feeds:
         for feed in self.of(source):
             feed.clear()
 
+    def forget_overtaken(self, source: str) -> None:
+        """What came of this node itself under numbers that it has written since: others invented it."""
+        head = self.head(source)
+        for feed in self.of(source):
+            if feed.entries and (feed.entries[0].epoch, feed.entries[0].sequence) < head:
+                feed.clear()
+
     def end_epochs(self, source: str) -> None:
         """What waits of an epoch that has ended is nobody's."""
         epoch = self.head(source)[0]

@@ -97,6 +97,7 @@ class Replicator:
             for record in records:
                 await self._sort(lane, record)
             self._positions.passed(lane, position)
+        self._feeds.forget_overtaken(self._engine.source)
         await self._apply_all()
         if self._bus.ordered:
             for source in self._feeds.let_go():

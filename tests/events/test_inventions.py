@@ -209,6 +209,18 @@ async def test_a_source_that_has_not_begun_begins_however_many_seals_others_inve
     await eventually(lambda: converged(three.node, two.node))
 
 
+async def test_what_is_invented_of_a_node_that_writes_holds_up_no_lane_there(fleet, network):
+    one, _ = await followed(fleet)
+    network.broker.append([record_of_entry(item) for item in await invented(one, 3)])
+    lane = f"memory/{ONE}"
+    for _ in range(5):
+        await one.node.run(Fill("a", 1))
+    await one.relay.flush()
+    await eventually(lambda: one.replicator.received[lane] == str(len(network.broker.lanes[lane])))
+    await one.replicator.store_positions(now=True)
+    assert one.replicator.stored_positions()[lane] == str(len(network.broker.lanes[lane]))
+
+
 async def test_a_new_key_is_followed_while_others_invent_seals(fleet, network):
     one, two = await followed(fleet)
     network.broker.append([record_of_entry(item) for item in await invented(one, 1)])
