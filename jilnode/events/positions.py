@@ -1,5 +1,6 @@
 """How far each lane of the bus was read: what is stored of it, and from where it is read again."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -145,13 +146,12 @@ class Positions:
         waiting = list(held)
         moved: dict[Lane, str] = {}
         for lane, receipts in self._passed.items():
-            first = min(
-                [receipt for source, receipt in waiting if lane in self.lanes(source)], default=self.receipt + 1
-            )
+            held_here = sorted([receipt for source, receipt in waiting if lane in self.lanes(source)])
+            first = min(held_here, default=self.receipt + 1)
             done = [position for receipt, position in receipts if receipt < first]
             if done:
                 moved[lane] = done[-1]
-                self._passed[lane] = [item for item in receipts if item[0] >= first]
+            self._passed[lane] = _ends([item for item in receipts if item[0] >= first], held_here)
         moved = {lane: position for lane, position in moved.items() if self._written.get(lane) != position}
         if not moved:
             return
@@ -163,6 +163,16 @@ class Positions:
         await written(self._writer, write)
         self._stored_us = clock_us
         self._written.update(moved)
+
+
+def _ends(receipts: list[tuple[int, str]], held: list[int]) -> list[tuple[int, str]]:
+    """Those up to which reading may resume some day: the newest before each that is held, and the newest of all."""
+    found: list[tuple[int, str]] = []
+    for index, item in enumerate(receipts):
+        place = bisect_right(held, item[0])
+        if index + 1 == len(receipts) or (place < len(held) and held[place] <= receipts[index + 1][0]):
+            found.append(item)
+    return found
 
 
 def _mark(lane: Lane) -> str:

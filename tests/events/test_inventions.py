@@ -121,6 +121,8 @@ async def test_what_had_no_room_while_its_source_waited_is_read_again(fleet, net
     await one.relay.flush()
     await eventually(lambda: two.replicator.dead_letters > 5)
     assert all(len(feed.seals) <= 10 for feed in two.replicator._feeds)
+    await two.replicator.store_positions(now=True)
+    assert all(len(receipts) <= 2 for receipts in two.replicator._positions._passed.values())
     waits = False
     await one.node.run(Fill("a", 1))
     await eventually(lambda: converged(one.node, two.node))
