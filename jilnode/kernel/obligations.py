@@ -19,7 +19,7 @@ from jilnode.limits import OBLIGATIONS_PER_SOURCE_MAX
 __all__ = ("RETRY_MAX_US", "RETRY_US", "Obligations")
 
 RETRY_US = 5_000_000
-RETRY_MAX_US = 300_000_000
+RETRY_MAX_US = 60_000_000
 
 Place = tuple[int, str]
 """(number of the reaction, key)"""
