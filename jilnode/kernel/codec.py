@@ -40,6 +40,8 @@ encode_document = msgspec.json.Encoder(order=None).encode
 """A row's JSON bytes, of which nobody has seen yet whether every database takes them."""
 _ALIKE = bytes.maketrans(b"123456789{}", b"000000000[]")
 """To a quick scan one digit is as good as another, and so is one kind of bracket."""
+_SCANNED_TOGETHER = DOCUMENT_NESTING_MAX // 3
+"""So few that what rows commonly hold, an object or two in each, does not look like a deep one."""
 _BRACKETS_ONLY = bytes([byte for byte in range(256) if byte not in b'[]{}"'])
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
@@ -78,18 +80,15 @@ def guard_values(text: bytes) -> None:
 
 
 def guard_documents(documents: list[bytes]) -> None:
-    """The same of each, and all scanned at once: one's end and the next one's beginning make no number together."""
-    text = b"".join(documents)
-    alike = text.translate(_ALIKE)
-    if _suspicious(text, alike):
-        suspects = documents
-    elif alike.count(b"[") - len(documents) < DOCUMENT_NESTING_MAX:
+    """The same of each, and some scanned at once: one's end and the next one's beginning make no number together."""
+    for first in range(0, len(documents), _SCANNED_TOGETHER):
+        some = documents[first : first + _SCANNED_TOGETHER]
+        text = b"".join(some)
+        alike = text.translate(_ALIKE)
         # Each document is an object, so of all that open, one for each other document is not around what is deepest.
-        return
-    else:
-        suspects = [doc for doc in documents if doc.count(b"{") + doc.count(b"[") > DOCUMENT_NESTING_MAX]
-    for doc in suspects:
-        guard_json(doc)
+        if alike.count(b"[") - len(some) >= DOCUMENT_NESTING_MAX or _suspicious(text, alike):
+            for doc in some:
+                guard_json(doc)
 
 
 def _suspicious(text: bytes, alike: bytes) -> bool:
