@@ -49,7 +49,7 @@ class Feeds:
 
     def of(self, source: str) -> list[Feed]:
         """In the order of their epochs."""
-        return [self._feeds[key] for key in sorted(self._feeds) if key[0] == source]
+        return [self._feeds[key] for key in sorted([key for key in self._feeds if key[0] == source])]
 
     def ready(self) -> list[str]:
         """Sources of which something is sealed."""

@@ -21,7 +21,17 @@ from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import CAUSE_DISPUTED, RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits
-from jilnode.kernel.system import KERNEL_VERSION, ONE_PER_SOURCE, SOURCES, TICKS, Source, Tick
+from jilnode.kernel.system import (
+    GENESIS_EVENT,
+    KERNEL_VERSION,
+    ONE_PER_SOURCE,
+    ROTATION_EVENT,
+    SOURCES,
+    TICK_EVENT,
+    TICKS,
+    Source,
+    Tick,
+)
 from jilnode.kernel.table import DerivedFrom, Table
 from jilnode.kernel.tree import Frontier, leaf_hash
 from jilnode.limits import EVENT_BYTES_MAX, SEARCHABLE_BYTES_MAX
@@ -29,9 +39,6 @@ from jilnode.limits import EVENT_BYTES_MAX, SEARCHABLE_BYTES_MAX
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
 
-GENESIS_EVENT = "kernel.genesis"
-TICK_EVENT = "kernel.tick.recorded"
-ROTATION_EVENT = "kernel.key.rotated"
 LAST_EVENTS = (TICK_EVENT, ROTATION_EVENT)
 """What a seal must follow at once: the digest of a tick is of a sealed state, and a new key begins with its seal."""
 

@@ -5,7 +5,16 @@ from typing import Any
 from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.seal import SealKey
-from jilnode.kernel.system import SOURCES, TICKS, Source, Tick, no_reply
+from jilnode.kernel.system import (
+    GENESIS_EVENT,
+    ROTATION_EVENT,
+    SOURCES,
+    TICK_EVENT,
+    TICKS,
+    Source,
+    Tick,
+    no_reply,
+)
 from jilnode.kernel.table import Table
 from jilnode.limits import TICK_ENTRIES_MAX, TICK_INTERVAL_S
 
@@ -22,7 +31,7 @@ def genesis(engine: Engine, time_us: int, previous: tuple[int, int, str] | None 
     own.public_key = engine.key.public_key
     own.zone = engine.zone
     row = Source(engine.network, engine.zone, engine.key.public_key.hex(), None, previous)
-    _record(engine, "kernel.genesis", SOURCES, row, time_us)
+    _record(engine, GENESIS_EVENT, SOURCES, row, time_us)
 
 
 def tick_due(engine: Engine, time_us: int) -> bool:
@@ -39,7 +48,7 @@ def tick(engine: Engine, time_us: int) -> None:
         for name, other in sorted(engine.sources.items())
         if name != engine.source and other.size
     }
-    _record(engine, "kernel.tick.recorded", TICKS, Tick(time_us, f"{own.digest:064x}", heads), time_us)
+    _record(engine, TICK_EVENT, TICKS, Tick(time_us, f"{own.digest:064x}", heads), time_us)
     own.tick_us = time_us
     own.tick_size = own.size
 
@@ -50,7 +59,7 @@ def rotate_key(engine: Engine, new_key: SealKey, time_us: int) -> None:
     before = engine.caches[SOURCES].get(engine.source)
     assert before is not None and isinstance(before.row, Source)
     row = Source(engine.network, engine.zone, new_key.public_key.hex(), before.row.authorisation, before.row.previous)
-    _record(engine, "kernel.key.rotated", SOURCES, row, time_us)
+    _record(engine, ROTATION_EVENT, SOURCES, row, time_us)
     own.public_key = new_key.public_key
     engine.new_key = new_key
 

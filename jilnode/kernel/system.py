@@ -17,6 +17,7 @@ __all__ = (
     "COMMANDS",
     "DECISIONS",
     "EVIDENCE",
+    "GENESIS_EVENT",
     "HEADS",
     "KERNEL_VERSION",
     "MARKS",
@@ -24,9 +25,11 @@ __all__ = (
     "PENDING",
     "REFUSALS",
     "REFUSED_KEYS",
+    "ROTATION_EVENT",
     "SOURCES",
     "TABLES",
     "TICKS",
+    "TICK_EVENT",
     "AcceptTail",
     "PublishAddress",
     "is_web_address",
@@ -34,6 +37,8 @@ __all__ = (
 )
 
 KERNEL_VERSION = 1
+GENESIS_EVENT, TICK_EVENT, ROTATION_EVENT = "kernel.genesis", "kernel.tick.recorded", "kernel.key.rotated"
+"""The entries that no command asks for."""
 _LABEL = "[A-Za-z0-9_-]{1,63}"
 _WEB_ADDRESS = re.compile(
     rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?(?:/[A-Za-z0-9._~/-]*)?"

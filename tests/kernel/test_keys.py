@@ -1,7 +1,6 @@
 """Whose entry answers for an Idempotency-Key: keys are seen by everybody, so anybody may write one into a journal."""
 
 import hashlib
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,18 +10,8 @@ from jilnode.kernel.entry import CommandReference
 from jilnode.simulation.ledger import MODULE, POTS, Fill
 from tests.kernel.test_hostile import Liar, set_header
 from tests.kit.node import TestNode, running
-from tests.stores.backends import Backend, MemoryBackend, PostgresBackend, SqliteBackend
 
 KEY, BODY = hashlib.sha256(b"tester\x00k").digest(), hashlib.sha256(b"x").digest()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    if request.param == "postgres":
-        return PostgresBackend(request.getfixturevalue("postgres").database())
-    return MemoryBackend()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +17,6 @@ from jilnode.kernel.errors import Rejected
 from jilnode.simulation.ledger import MODULE, POTS, Drain, Fill
 from tests.kit.follower import converged
 from tests.kit.node import TestNode, running
-from tests.stores.backends import Backend, MemoryBackend, PostgresBackend, SqliteBackend
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    if request.param == "postgres":
-        return PostgresBackend(request.getfixturevalue("postgres").database())
-    return MemoryBackend()
 
 
 async def amount(node: TestNode) -> int:
