@@ -3,7 +3,7 @@
 import re
 
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 
 __all__ = ("ETAG_PATTERN", "etag_of", "expected", "unchanged")
 

@@ -8,7 +8,7 @@ import msgspec
 
 from jilnode.kernel.command import Submission
 from jilnode.kernel.entry import Entry, Seal
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.table import Table
 
 __all__ = ("AnswerView", "CommitListener", "EventFeed", "Position", "Readiness", "Reason", "Ticks", "WriterPort")

@@ -11,7 +11,7 @@ from jilnode.http.etags import etag_of, unchanged
 from jilnode.http.parameters import ParameterReader
 from jilnode.http.ports import WriterPort
 from jilnode.http.reply import JSON, Headers, Reply
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.module import Query
 
 __all__ = ("QueryRoute",)

@@ -9,7 +9,7 @@ from jilnode.http.auth import Principal
 from jilnode.http.frames import StreamFrame
 from jilnode.kernel.codec import decode_header, decode_row, rows_of
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.table import Table
 from jilnode.module import Module, Owner
 

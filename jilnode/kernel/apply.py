@@ -14,10 +14,10 @@ from jilnode.kernel.codec import decode_row, decode_section, guard_values, secti
 from jilnode.kernel.entry import SECTION_NAMES, Entry, Header, Seal
 from jilnode.kernel.errors import Breach, Parked, Rejected, Unproven
 from jilnode.kernel.headers import check_fields, read_header, time_of
+from jilnode.kernel.image import Image
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import CAUSE_DISPUTED, RESIDENT_FULL, SourceState
 from jilnode.kernel.state import key_fits

@@ -15,9 +15,9 @@ from operator import itemgetter
 from typing import Any
 
 from jilnode.kernel.errors import Missing
+from jilnode.kernel.image import Image
 from jilnode.kernel.indexes import DeadlineQueue, EqualityBuckets, OrderedQueues, Totals
 from jilnode.kernel.ports import Commit, RowWrite, Wanted
-from jilnode.kernel.rows import Image
 from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, SumIndex, Table
 
 __all__ = ("ROW_OVERHEAD_BYTES", "TableCache", "key_of")

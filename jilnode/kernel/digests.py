@@ -5,7 +5,7 @@ from typing import Any
 
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.digest import mark_of, prefixed, written_by
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.table import Table
 

@@ -12,9 +12,9 @@ from jilnode.kernel.codec import decode_header, section_hash
 from jilnode.kernel.engine import COMMIT_MARK, Engine
 from jilnode.kernel.entry import SECTION_NAMES
 from jilnode.kernel.errors import Breach, WrongDatabase
+from jilnode.kernel.image import Image
 from jilnode.kernel.milestones import genesis
 from jilnode.kernel.ports import Store
-from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import origin_of, parse_seal, verify_seal
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.system import HEADS, MARKS, REFUSED_KEYS, Head, Mark

@@ -19,10 +19,10 @@ from jilnode.kernel.command import Submission
 from jilnode.kernel.entry import CauseReference, CommandReference, Entry, Header, Outcome, SectionReference
 from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import InvariantBroken, Missing, Parked, Rejected
+from jilnode.kernel.image import Image
 from jilnode.kernel.invariants import Change, RowChange
 from jilnode.kernel.ports import Entropy, Wanted
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image
 from jilnode.kernel.sources import SourceState
 from jilnode.kernel.state import State
 from jilnode.kernel.tree import leaf_hash

@@ -7,7 +7,7 @@ table, the event and onto the wire.
 
 import msgspec
 
-__all__ = ("Image", "Local", "Owned", "Row")
+__all__ = ("Local", "Owned", "Row")
 
 
 class Owned(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -19,18 +19,3 @@ class Local(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 Row = Owned | Local
-
-
-class Image(msgspec.Struct, gc=False):
-    """A row as it stands: ``(owner, epoch, sequence)`` of the entry that last changed it is its ETag.
-
-    Never changed once its command has ended; until then ``doc`` is empty, because a row is encoded once. ``mark`` is
-    the row's summand in the state digest, 0 until it is asked for.
-    """
-
-    row: Row
-    owner: str
-    epoch: int
-    sequence: int
-    doc: bytes
-    mark: int = 0

@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 
 from jilnode.kernel.cache import TableCache, key_of
 from jilnode.kernel.errors import Missing, Rejected
+from jilnode.kernel.image import Image
 from jilnode.kernel.names import nth_key, valid_new_key
 from jilnode.kernel.ports import Wanted
-from jilnode.kernel.rows import Image, Local, Owned
+from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.table import CreatedBy, DerivedFrom, EndsWithOwner, Table
 
 __all__ = ("Context", "State", "TableAccess", "TableView", "View", "key_fits", "misdirected")

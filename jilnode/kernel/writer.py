@@ -21,12 +21,12 @@ from jilnode.kernel.decider import Decider
 from jilnode.kernel.engine import COMMIT_MARK, Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, CommitUnknown, LockLost, Missing, Parked, Rejected
+from jilnode.kernel.image import Image
 from jilnode.kernel.inbox import Call, ForeignGroup, Inbox, LocalWrite, Rotation, Taken
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.loader import Loader
 from jilnode.kernel.outcomes import Outcomes, Statistics
 from jilnode.kernel.ports import Store, Wanted
-from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.sources import NOT_JUDGED
 from jilnode.kernel.state import View

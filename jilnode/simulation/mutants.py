@@ -14,9 +14,9 @@ from jilnode.kernel import outcomes
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.codec import decode_row
 from jilnode.kernel.engine import Engine
+from jilnode.kernel.image import Image
 from jilnode.kernel.keys import KnownKeys
 from jilnode.kernel.registry import Registry
-from jilnode.kernel.rows import Image
 from jilnode.kernel.seal import parse_seal
 from jilnode.kernel.state import TableAccess
 

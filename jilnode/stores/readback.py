@@ -5,7 +5,7 @@ from typing import Any
 
 from jilnode.kernel.codec import decode_row, decode_section
 from jilnode.kernel.entry import Entry
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.table import Table
 
 __all__ = ("EntryKey", "EntryRecord", "Located", "entry_of", "entry_records", "image_of", "images_from_journal")

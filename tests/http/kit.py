@@ -20,7 +20,8 @@ from jilnode.kernel.codec import encode_header, encode_row, encode_section, form
 from jilnode.kernel.command import Submission, Touch
 from jilnode.kernel.entry import Entry, Header
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import Image, Owned
+from jilnode.kernel.image import Image
+from jilnode.kernel.rows import Owned
 from jilnode.kernel.table import Table
 from jilnode.module import Module, Query, QueryContext, Write
 

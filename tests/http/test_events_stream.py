@@ -20,7 +20,7 @@ from jilnode.http.visible import Filter, Seer
 from jilnode.http.wires import EventStreamWire
 from jilnode.kernel.codec import encode_row, encode_section
 from jilnode.kernel.errors import Rejected
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.table import Table
 from tests.http.kit import MODULE, NOTES, SOURCE, FakeFeed, FakeWriter, Note, app_of, bearer, client_of, entry_of
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from jilnode.kernel.errors import Breach, CommitFailed, Rejected
-from jilnode.kernel.rows import Image
+from jilnode.kernel.image import Image
 from jilnode.kernel.state import Context, State
 from jilnode.limits import COMMAND_RERUNS_MAX
 from jilnode.module import Command, CreatedBy, DerivedFrom, EndsWithOwner, Module, Owned, SumIndex, Table

@@ -1,10 +1,13 @@
 """Commits: all or nothing, and the very bytes come back."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from jilnode.kernel.codec import encode_row
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import CommitFailed, CommitRefused, Rejected
+from jilnode.kernel.image import Image
 from jilnode.kernel.ports import Commit, Store, Wanted
 from tests.stores.tables import (
     NOTES,
@@ -161,6 +164,13 @@ async def _only_the_first_is_there(store: Store) -> None:
     assert await store.heads() == {SOURCE: (0, 2)}
 
 
+def written(images: Mapping[str, Image | None]) -> dict[str, object]:
+    return {
+        key: None if image is None else (image.row, image.owner, image.epoch, image.sequence, image.doc)
+        for key, image in images.items()
+    }
+
+
 async def test_write_once_rows_are_read_from_the_journal(store: Store) -> None:
     transfers = {f"t/{number}": Transfer("a", "b", number) for number in range(5)}
     rows = [(TRANSFERS, key, row) for key, row in transfers.items()]
@@ -173,12 +183,12 @@ async def test_write_once_rows_are_read_from_the_journal(store: Store) -> None:
     loaded = await store.load(
         Wanted(rows={TRANSFERS: {"t/0", "none"}, NOTES: {"n"}}, buckets={(TRANSFERS, "debit", "a")})
     )
-    assert loaded.rows[TRANSFERS] == {"t/0": images["t/0"], "none": None}
-    assert loaded.buckets[TRANSFERS, "debit", "a"] == images
+    assert written(loaded.rows[TRANSFERS]) == written({"t/0": images["t/0"], "none": None})
+    assert written(loaded.buckets[TRANSFERS, "debit", "a"]) == written(images)
     note = loaded.rows[NOTES]["n"]
     assert note is not None
     assert note.row == Note("hello")
-    assert await store.resident(TRANSFERS) == images
+    assert written(await store.resident(TRANSFERS)) == written(images)
 
 
 async def test_a_write_once_row_whose_section_is_gone_is_absent(store: Store) -> None:
