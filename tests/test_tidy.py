@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,18 +27,29 @@ ALLOWED = {
     "compliance": {"compliance", "jilnode.zone", "jilnode.kernel"},
 }
 THIRD_PARTY = {
-    "jilnode.kernel": {"msgspec", "cryptography", "sortedcontainers"},
+    "jilnode.kernel": {"msgspec", "mypy_extensions", "cryptography", "sortedcontainers"},
     "services": {"msgspec"},
     "compliance": {"msgspec"},
 }
 """Packages that are not the standard library, where only some are allowed."""
 KNOWN_THIRD_PARTY = {
-    *("msgspec", "cryptography", "sortedcontainers", "litestar", "uvicorn", "uvloop", "sqlalchemy", "aiosqlite"),
+    *(
+        "msgspec",
+        "mypy_extensions",
+        "cryptography",
+        "sortedcontainers",
+        "litestar",
+        "uvicorn",
+        "uvloop",
+        "sqlalchemy",
+        "aiosqlite",
+    ),
     *("asyncpg", "redis", "aiokafka", "httpx", "jwt", "pytest", "hypothesis"),
 }
 BANNED_IN_DECISIONS = {"time", "random", "os", "socket", "datetime", "uuid", "secrets", "asyncio"}
 """What a handler must not reach for: it gets time, ids and facts from its context."""
 LINES_MAX = 480
+COMPILED: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["jilnode"]["compiled"]
 
 
 def sources(*folders: str) -> list[Path]:
@@ -80,6 +92,15 @@ def test_imports_point_one_way(path):
 @pytest.mark.parametrize("path", sources("services"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_decisions_reach_for_nothing(path):
     assert not {name.partition(".")[0] for name in imports(path)} & BANNED_IN_DECISIONS
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_compiled_has_its_constants_in_place(name):
+    """Another name is looked up in a dictionary each time it is used."""
+    assigned = [node for node in ast.parse((ROOT / name).read_text()).body if isinstance(node, ast.Assign)]
+    names = [ast.unparse(target) for node in assigned for target in node.targets]
+    # One letter is a type's.
+    assert not [name for name in names if name.isupper() and len(name) > 1]
 
 
 def test_only_settings_reads_the_environment():

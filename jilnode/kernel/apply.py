@@ -6,7 +6,7 @@ accuses the source; ``Parked`` accuses nobody and waits.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -39,7 +39,7 @@ from jilnode.limits import EVENT_BYTES_MAX, SEARCHABLE_BYTES_MAX
 if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
 
-LAST_EVENTS = (TICK_EVENT, ROTATION_EVENT)
+LAST_EVENTS: Final = (TICK_EVENT, ROTATION_EVENT)
 """What a seal must follow at once: the digest of a tick is of a sealed state, and a new key begins with its seal."""
 
 __all__ = ("Group", "Verified", "VerifiedGroup", "apply", "genesis_key", "needed", "verify")

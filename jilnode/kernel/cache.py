@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import filterfalse
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from jilnode.kernel.errors import Missing
 from jilnode.kernel.image import Image
@@ -22,14 +22,14 @@ from jilnode.kernel.table import DeadlineIndex, EqualityIndex, OrderedIndex, Sum
 
 __all__ = ("ROW_OVERHEAD_BYTES", "TableCache", "key_of")
 
-ROW_OVERHEAD_BYTES = 480
+ROW_OVERHEAD_BYTES: Final = 480
 """Measured: an image, its row, key and dict slot beside the document itself."""
 
-_UNKNOWN = object()
-_new_tuple = tuple.__new__
+_UNKNOWN: Final = object()
+_new_tuple: Final = tuple.__new__
 """What a named tuple's own, a Python function, comes down to. Every row of a batch is made into one."""
 
-key_of: Callable[[tuple[Any, ...]], str] = itemgetter(-1)
+key_of: Final[Callable[[tuple[Any, ...]], str]] = itemgetter(-1)
 """Of a place in an ordered queue."""
 
 
@@ -143,7 +143,7 @@ class TableCache:
     def fill(self, commit: Commit) -> None:
         """Adds what the batch changed in this table, each row once."""
         table, images = self.spec, self.images
-        columns_of = table.columns
+        searchable, columns_of = bool(table.searchable), table.columns
         writes: list[RowWrite] = []
         updates: list[RowWrite] = []
         deletes: list[str] = []
@@ -153,8 +153,8 @@ class TableCache:
                 if before is not None:
                     deletes.append(key)
             elif image is not before:
-                columns = columns_of(image.row)
-                same = before is not None and columns_of(before.row) == columns
+                columns = columns_of(image.row) if searchable else ()
+                same = before is not None and (not searchable or columns_of(before.row) == columns)
                 row = (key, image.owner, image.epoch, image.sequence, image.doc, columns)
                 (updates if same else writes).append(_new_tuple(RowWrite, row))
         if writes:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -36,18 +36,19 @@ __all__ = (
 
 R = TypeVar("R", bound=Row)
 
-encode_document = msgspec.json.Encoder(order=None).encode
+encode_document: Final = msgspec.json.Encoder(order=None).encode
 """A row's JSON bytes, of which nobody has seen yet whether every database takes them."""
-_ALIKE = bytes.maketrans(b"123456789{}", b"000000000[]")
+_ALIKE: Final = bytes.maketrans(b"123456789{}", b"000000000[]")
 """To a quick scan one digit is as good as another, and so is one kind of bracket."""
-_SCANNED_TOGETHER = DOCUMENT_NESTING_MAX // 3
+_SCANNED_TOGETHER: Final = DOCUMENT_NESTING_MAX // 3
 """So few that what rows commonly hold, an object or two in each, does not look like a deep one."""
-_BRACKETS_ONLY = bytes([byte for byte in range(256) if byte not in b'[]{}"'])
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
-_LONG_NUMBER = b"0" * 19
+_BRACKETS_ONLY: Final = bytes([byte for byte in range(256) if byte not in b'[]{}"'])
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_LONG_NUMBER: Final = b"0" * 19
 """int64 has at most 19 digits; fewer are always within it."""
-_FIRST_SURROGATE, _LAST_SURROGATE = chr(0xD800), chr(0xDFFF)
+_FIRST_SURROGATE: Final = chr(0xD800)
+_LAST_SURROGATE: Final = chr(0xDFFF)
 
 
 def encode_row(row: Row) -> bytes:
@@ -134,12 +135,12 @@ def _walk(value: object, path: str) -> None:
             _walk(inner, f"{path}/{index}")
 
 
-_header_encoder = msgspec.json.Encoder()
-_header_decoder = msgspec.json.Decoder(Header)
-_place_decoder = msgspec.json.Decoder(Place)
-_section_decoder = msgspec.json.Decoder(Section)
-_record_decoder = msgspec.json.Decoder(BusValue)
-_section_digest = sha256(b"jil/section/v1\x00")
+_header_encoder: Final = msgspec.json.Encoder()
+_header_decoder: Final = msgspec.json.Decoder(Header)
+_place_decoder: Final = msgspec.json.Decoder(Place)
+_section_decoder: Final = msgspec.json.Decoder(Section)
+_record_decoder: Final = msgspec.json.Decoder(BusValue)
+_section_digest: Final = sha256(b"jil/section/v1\x00")
 
 
 def encode_header(header: Header) -> bytes:

@@ -7,11 +7,12 @@ the number of rows.
 
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
 __all__ = ("MODULUS", "mark_of", "prefixed", "row_mark", "written_by")
 
-MODULUS = 1 << 256
-_LENGTHS = tuple(length.to_bytes(8, "big") for length in range(8192))
+MODULUS: Final = 1 << 256
+_LENGTHS: Final = tuple(length.to_bytes(8, "big") for length in range(8192))
 
 
 @lru_cache(maxsize=4096)

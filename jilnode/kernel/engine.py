@@ -8,7 +8,7 @@ decided. ``decide`` and ``apply`` may raise ``Missing``: they have then changed 
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -48,7 +48,7 @@ from jilnode.limits import (
 
 __all__ = ("COMMIT_MARK", "Engine")
 
-COMMIT_MARK = "commit"
+COMMIT_MARK: Final = "commit"
 """The row that numbers commits: after an outcome that nobody knows, it tells whether the last one is there."""
 
 

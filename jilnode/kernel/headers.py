@@ -2,6 +2,7 @@
 that."""
 
 import re
+from typing import Final
 
 import msgspec
 
@@ -13,10 +14,10 @@ from jilnode.limits import CAUSES_PER_ENTRY_MAX, HEADER_BYTES_MAX
 
 __all__ = ("check_fields", "read_header", "time_of")
 
-_EVENT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_HASH = re.compile(HASH_PATTERN)
-_TRACEPARENT = re.compile(TRACEPARENT_PATTERN)
-_OUTCOMES = ("approved", "refused")
+_EVENT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_HASH: Final = re.compile(HASH_PATTERN)
+_TRACEPARENT: Final = re.compile(TRACEPARENT_PATTERN)
+_OUTCOMES: Final = ("approved", "refused")
 
 
 def read_header(entry: Entry) -> Header:

@@ -8,7 +8,7 @@ not at all.
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sortedcontainers import SortedList
 
@@ -19,10 +19,10 @@ __all__ = ("DeadlineQueue", "EqualityBuckets", "Moments", "OrderedQueues", "Tota
 K = TypeVar("K")
 
 
-LAST_KEY = "\U0010ffff"
+LAST_KEY: Final = "\U0010ffff"
 """Sorts after every key."""
 
-_NOTHING: tuple[Any, int] = (None, 0)
+_NOTHING: Final[tuple[Any, int]] = (None, 0)
 
 
 class EqualityBuckets:
@@ -76,15 +76,17 @@ class OrderedQueues:
         now = None if new is None else self.place(key, new)
         if was == now:
             return
+        buckets = self.buckets
         if was is not None:
-            queue = self.buckets[was[0]]
+            queue = buckets[was[0]]
             queue.remove(was[1])
             if not queue:
-                del self.buckets[was[0]]
+                del buckets[was[0]]
         if now is not None:
-            if now[0] not in self.buckets:
-                self.buckets[now[0]] = SortedList()
-            self.buckets[now[0]].add(now[1])
+            found = buckets.get(now[0])
+            if found is None:
+                found = buckets[now[0]] = SortedList()
+            found.add(now[1])
 
     def places(self, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[tuple[Any, ...]]:
         """From the first, or from the first whose order is more than ``beyond``."""

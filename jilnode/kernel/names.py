@@ -6,7 +6,7 @@ joined by ``/``, at most 256 bytes, compared bytewise; an event's type is lower-
 
 import re
 from functools import lru_cache
-from typing import NewType
+from typing import Final, NewType
 
 SourceId = NewType("SourceId", str)
 """Who owns rows and writes a journal: a node (``sg-mas-01``) or, later, a quorum (``quorum.bridge``)."""
@@ -21,18 +21,18 @@ Actor = NewType("Actor", str)
 Microseconds = NewType("Microseconds", int)
 """A moment: microseconds since 1970-01-01T00:00:00Z."""
 
-KEY_BYTES_MAX = 256
-PART_CHARS_MAX = 64
-_PART = f"[A-Za-z0-9._~@:-]{{1,{PART_CHARS_MAX}}}"
-_KEY = re.compile(f"{_PART}(?:/{_PART})*")
-SOURCE_PATTERN = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-_SOURCE = re.compile(SOURCE_PATTERN)
-EVENT_CHARS_MAX = 128
-MODULE_PATTERN = "[a-z][a-z0-9_]*"
-HASH_PATTERN = "[0-9a-f]{64}"
-_MODULE = re.compile(MODULE_PATTERN)
-_EVENT = re.compile(rf"{MODULE_PATTERN}(?:\.[a-z0-9_]+)+")
-TRACEPARENT_PATTERN = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+KEY_BYTES_MAX: Final = 256
+PART_CHARS_MAX: Final = 64
+_PART: Final = f"[A-Za-z0-9._~@:-]{{1,{PART_CHARS_MAX}}}"
+_KEY: Final = re.compile(f"{_PART}(?:/{_PART})*")
+SOURCE_PATTERN: Final = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_SOURCE: Final = re.compile(SOURCE_PATTERN)
+EVENT_CHARS_MAX: Final = 128
+MODULE_PATTERN: Final = "[a-z][a-z0-9_]*"
+HASH_PATTERN: Final = "[0-9a-f]{64}"
+_MODULE: Final = re.compile(MODULE_PATTERN)
+_EVENT: Final = re.compile(rf"{MODULE_PATTERN}(?:\.[a-z0-9_]+)+")
+TRACEPARENT_PATTERN: Final = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 """W3C trace context. The group is the trace id."""
 
 
@@ -41,7 +41,7 @@ def valid_new_key(key: str) -> bool:
     return len(key) <= KEY_BYTES_MAX and _KEY.fullmatch(key) is not None
 
 
-_remembered = lru_cache(maxsize=16_384)(valid_new_key)
+_remembered: Final = lru_cache(maxsize=16_384)(valid_new_key)
 
 
 def valid_key(key: str) -> bool:
@@ -57,7 +57,7 @@ def _fits_event(name: str) -> bool:
     return _EVENT.fullmatch(name) is not None
 
 
-_remembered_events = lru_cache(maxsize=1024)(_fits_event)
+_remembered_events: Final = lru_cache(maxsize=1024)(_fits_event)
 
 
 def valid_event(name: str) -> bool:
@@ -77,7 +77,7 @@ def _ending(number: int) -> str:
     return f"-{digits}" if number < 16 else f"-{chr(ord('e') + len(digits))}{digits}"
 
 
-_ENDINGS = tuple(map(_ending, range(1024)))
+_ENDINGS: Final = tuple(map(_ending, range(1024)))
 """An event of many rows asks for hundreds of them."""
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from jilnode.kernel.cache import ROW_OVERHEAD_BYTES, TableCache
 from jilnode.kernel.codec import (
@@ -38,8 +38,8 @@ from jilnode.limits import (
 
 __all__ = ("Recorder",)
 
-_COUNTER_BITS = 62
-RESIDENT_FULL_RETRY_S = 60
+_COUNTER_BITS: Final = 62
+RESIDENT_FULL_RETRY_S: Final = 60
 
 
 class Recorder:
@@ -102,14 +102,13 @@ class Recorder:
         grown = 0
         documents: list[bytes] = []
         for cache, rows in self._changed():
-            table, images, weights = cache.spec, cache.images, cache.weights
+            table, weights = cache.spec, cache.weights
             row_changes: list[RowChange] = []
             section: list[tuple[str, str, bytes | None]] = []
             if not table.local:
                 changes[cache.name] = row_changes
                 section = sections.setdefault(table.section, section)
-            for key, before in rows:
-                image = images[key]
+            for key, before, image in rows:
                 if weights is not None and before is not None:
                     grown -= ROW_OVERHEAD_BYTES + len(before.doc)
                 if image is None:
@@ -149,26 +148,22 @@ class Recorder:
             return answer, None
         return answer, self._append(own, event, status, submission, time_us, outcome, causes, schema, sections)
 
-    def _changed(self) -> list[tuple[TableCache, list[tuple[str, Image | None]]]]:
-        """(key, image before this command) of every row it changed, by table and key."""
+    def _changed(self) -> list[tuple[TableCache, list[tuple[str, Image | None, Image | None]]]]:
+        """(key, image before this command, image now) of every row it changed, by table and key."""
         log = self._state.log
         if len(log) == 1:
             cache, key, before = log[0]
-            return [(cache, [(key, before)])]
-        first: dict[str, dict[str, Image | None]] = {}
-        caches: dict[str, TableCache] = {}
+            return [(cache, [(key, before, cache.images[key])])]
+        first: dict[TableCache, dict[str, Image | None]] = {}
         for cache, key, before in log:
-            rows = first.get(cache.name)
+            rows = first.get(cache)
             if rows is None:
-                rows = first[cache.name] = {}
-                caches[cache.name] = cache
-            if key not in rows:
-                rows[key] = before
+                rows = first[cache] = {}
+            rows.setdefault(key, before)
         changed = []
-        for name in sorted(first):
-            cache, rows = caches[name], first[name]
-            images = cache.images
-            kept = [(key, rows[key]) for key in sorted(rows) if images[key] is not rows[key]]
+        for _, cache in sorted([(cache.name, cache) for cache in first]):
+            rows, images = first[cache], cache.images
+            kept = [(key, before, image) for key in sorted(rows) if (image := images[key]) is not (before := rows[key])]
             if kept:
                 changed.append((cache, kept))
         return changed

@@ -6,6 +6,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 __all__ = (
     "EMPTY_ROOT",
@@ -19,10 +20,11 @@ __all__ = (
     "verify_inclusion",
 )
 
-EMPTY_ROOT = sha256(b"").digest()
+EMPTY_ROOT: Final = sha256(b"").digest()
 
 
-_LEAF, _NODE = sha256(b"\x00"), sha256(b"\x01")
+_LEAF: Final = sha256(b"\x00")
+_NODE: Final = sha256(b"\x01")
 
 
 def leaf_hash(data: bytes) -> bytes:

@@ -10,14 +10,14 @@ orders' owners were when they came. A maker that may not trade now is no maker: 
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.dex.rows import BUY, Order
 
 __all__ = ("MAKERS_MAX", "PREVENTIONS", "Fill", "Match", "Prevented", "Unfit", "match")
 
-MAKERS_MAX = 100
-PREVENTIONS = ("none", "taker", "maker", "both", "decrement")
+MAKERS_MAX: Final = 100
+PREVENTIONS: Final = ("none", "taker", "maker", "both", "decrement")
 
 
 class Fill(NamedTuple):

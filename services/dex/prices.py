@@ -1,5 +1,7 @@
 """The arithmetic of a market: exact, in integers. Markets are made so that no notional has a remainder."""
 
+from typing import Final
+
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
 from services.dex.rows import BUY, Market, Order
@@ -20,8 +22,8 @@ __all__ = (
 )
 
 
-PRICE_SCALE_MAX = 9
-_TENS: tuple[int, ...] = tuple(10**decimals for decimals in range(19))
+PRICE_SCALE_MAX: Final = 9
+_TENS: Final[tuple[int, ...]] = tuple(10**decimals for decimals in range(19))
 """As many decimals as a price and a quantity may have together."""
 
 
@@ -55,7 +57,8 @@ def fee_on(amount: int, bps: int) -> int:
 
 def rest_cost(order: Order, rest: int) -> int:
     """What an order in the book holds that may still give ``rest``: that, and the fee that it would add."""
-    return rest + fee_on(order.given + rest, order.maker_bps) - fee_on(order.given, order.maker_bps)
+    gave, bps = order.given, order.maker_bps
+    return rest + fee_on(gave + rest, bps) - fee_on(gave, bps)
 
 
 def wait_cost(order: Order, most: int) -> int:

@@ -3,7 +3,7 @@
 What the indexes of ``dex.order`` are made of, and asked at each change of an order.
 """
 
-from typing import Any
+from typing import Any, Final
 
 __all__ = (
     "BUY",
@@ -20,7 +20,8 @@ __all__ = (
     "stop_side",
 )
 
-BUY, SELL = "buy", "sell"
+BUY: Final = "buy"
+SELL: Final = "sell"
 
 
 def book_side(key: str, order: Any) -> tuple[str, str] | None:

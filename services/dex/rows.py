@@ -5,6 +5,8 @@ Open orders are rows of a resident table, so the book is what its indexes say; w
 once (``dex.closed``), and stays out of memory.
 """
 
+from typing import Final
+
 from jilnode.module import (
     CreatedBy,
     DeadlineIndex,
@@ -53,7 +55,7 @@ __all__ = (
     "Trade",
 )
 
-PLACES_PER_EVENT = 128
+PLACES_PER_EVENT: Final = 128
 """So many orders at most come to one book in one event."""
 
 

@@ -5,6 +5,8 @@ state for a minute and volatility is below four fifths of what leads into it (hy
 not know is taken for the most restrictive one.
 """
 
+from typing import Final
+
 from services.dex.rows import Book, Market
 from services.wallet.amounts import BASIS_POINTS
 
@@ -20,11 +22,15 @@ __all__ = (
     "volatility",
 )
 
-NORMAL, ELEVATED, RESTRICTED, HALTED = STATES = ("normal", "elevated", "restricted", "halted")
-MINUTE_US = 60_000_000
-WINDOW_MINUTES = 5
-DWELL_US = MINUTE_US
-EXIT_FIFTHS = 4
+NORMAL: Final = "normal"
+ELEVATED: Final = "elevated"
+RESTRICTED: Final = "restricted"
+HALTED: Final = "halted"
+STATES: Final = (NORMAL, ELEVATED, RESTRICTED, HALTED)
+MINUTE_US: Final = 60_000_000
+WINDOW_MINUTES: Final = 5
+DWELL_US: Final = MINUTE_US
+EXIT_FIFTHS: Final = 4
 
 
 def state_of(market: Market, book: Book) -> str:

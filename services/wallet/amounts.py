@@ -1,12 +1,14 @@
 """Amounts: decimal strings outside, integers in minor units inside. Never a float, never a rounding."""
 
+from typing import Final
+
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
 
 __all__ = ("fee_of", "format_amount", "parse_amount")
 
-BASIS_POINTS = 10_000
-_NOTHING = ("0", *[f"0.{'0' * scale}" for scale in range(1, 20)])
+BASIS_POINTS: Final = 10_000
+_NOTHING: Final = ("0", *[f"0.{'0' * scale}" for scale in range(1, 20)])
 """Nothing, in each scale: of an order mostly something is nothing."""
 
 
@@ -33,7 +35,10 @@ def format_amount(minor: int, scale: int) -> str:
         return _NOTHING[scale]
     if not scale:
         return str(minor)
-    digits = str(minor).zfill(scale + (1 if minor >= 0 else 2))
+    digits = str(minor)
+    width = scale + (1 if minor >= 0 else 2)
+    if len(digits) < width:
+        digits = digits.zfill(width)
     return f"{digits[:-scale]}.{digits[-scale:]}"
 
 

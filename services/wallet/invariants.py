@@ -6,6 +6,8 @@ reservation, a transit or a supply change that says so; nothing is below zero; w
 move silently, or claim what was not sent to it.
 """
 
+from typing import Final
+
 from jilnode.module import Change, Invariant
 from services.wallet.commands.accounts import KINDS, STATUSES, SUBJECT_CHARS_MAX
 from services.wallet.kinds import Exchange, Holding, Side, sides
@@ -34,15 +36,15 @@ from services.wallet.travel_invariants import asked_for, bound_to_purpose, sent_
 
 __all__ = ("INVARIANTS", "SCALE_MAX")
 
-SCALE_MAX = 9
-TEXT_CHARS_MAX = 128
+SCALE_MAX: Final = 9
+TEXT_CHARS_MAX: Final = 128
 """Of an account's zone, and of its handle: a name of 64 at a node of 63."""
-_RESOLVES = frozenset([PENDING.name])
-_BINDS = frozenset([HOLDS.name, CLAIMS.name])
-_WAYS = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
+_RESOLVES: Final = frozenset([PENDING.name])
+_BINDS: Final = frozenset([HOLDS.name, CLAIMS.name])
+_WAYS: Final = ((TRANSITS, 1), (RETURNS, 1), (CLAIMS, -1), (RECEIPTS, -1))
 """What is under way gains from shares, and gives back to them."""
-_MOVING = tuple(table for table, _ in _WAYS)
-_TRAVELS = frozenset([table.name for table in _MOVING])
+_MOVING: Final = tuple(table for table, _ in _WAYS)
+_TRAVELS: Final = frozenset([table.name for table in _MOVING])
 
 
 def _explained(change: Change) -> str | None:
@@ -57,24 +59,24 @@ def _explained(change: Change) -> str | None:
     for key, before, after in change.rows(SHARES):
         if after is None:
             return f"share {key} is deleted"
-        if not holds and after.held != (0 if before is None else before.held):
+        available, held, bound = after.available, after.held, after.bound
+        had, had_held, had_bound = (0, 0, 0) if before is None else (before.available, before.held, before.bound)
+        if not holds and held != had_held:
             return f"share {key} holds what nothing reserves or resolves"
-        if not binds and after.bound != (0 if before is None else before.bound):
+        if not binds and bound != had_bound:
             return f"share {key} has bound what did not arrive for a purpose"
-        if after.available < 0 or after.held < 0 or after.bound < 0:
+        if available < 0 or held < 0 or bound < 0:
             return f"share {key} is below zero"
-        asset = after.asset
-        balance = f"{after.account}/{asset}"
+        account, asset = after.account, after.asset
+        balance = f"{account}/{asset}"
         # No asset has a slash, so that a balance is of one account and one asset, however it is written.
         if key != f"{balance}/{source}" or "/" in asset:
             return f"share {key} is of another account, asset or node"
-        if len(after.account) > ACCOUNT_CHARS_MAX:
+        if len(account) > ACCOUNT_CHARS_MAX:
             return f"share {key} is of an account with too long a key"
-        if "." in after.account and not _judged(change, after.account.rpartition("/")[2]):
+        if "." in account and not _judged(change, account.rpartition("/")[2]):
             return f"share {key} moves and its module does not know"
-        moved[balance] = after.available + after.held + after.bound
-        if before is not None:
-            moved[balance] -= before.available + before.held + before.bound
+        moved[balance] = available + held + bound - had - had_held - had_bound
     for key, before, transfer in change.rows(TRANSFERS):
         if before is not None or transfer is None:
             return f"transfer {key} is immutable"
@@ -97,11 +99,12 @@ def _explained(change: Change) -> str | None:
     for key, before, exchange in change.rows_of(Exchange):
         if before is not None or exchange is None:
             return f"exchange {key} is immutable"
-        problem = _exchange(exchange)
+        paid, paid_back = sides(exchange)
+        problem = _exchange(paid, paid_back, exchange.scale, exchange.back_scale)
         if problem is not None:
             return f"exchange {key} {problem}"
-        for side in sides(exchange):
-            _pay(moved, source, side)
+        _pay(moved, source, paid)
+        _pay(moved, source, paid_back)
     for table, sign in _WAYS if change.touches(_TRAVELS) else ():
         for key, before, row in change.rows(table):
             if before is not None or row is None:
@@ -152,14 +155,16 @@ def _transfer(transfer: Transfer) -> str | None:
     return None
 
 
-def _exchange(exchange: Exchange) -> str | None:
-    if not (exchange.debit and exchange.credit) or exchange.debit == exchange.credit:
+def _exchange(paid: Side, paid_back: Side, scale: int, back_scale: int) -> str | None:
+    debit, credit, asset, amount, fee = paid
+    _, _, back_asset, back_amount, back_fee = paid_back
+    if not (debit and credit) or debit == credit:
         return "is between fewer than two accounts"
-    if "/" in exchange.asset or "/" in exchange.back_asset:
+    if "/" in asset or "/" in back_asset:
         return "is of no asset"
-    if min(exchange.amount, exchange.back_amount) <= 0 or min(exchange.fee, exchange.back_fee) < 0:
+    if amount <= 0 or back_amount <= 0 or fee < 0 or back_fee < 0:
         return "moves nothing, or takes a fee below nothing"
-    if not (0 <= exchange.scale <= SCALE_MAX and 0 <= exchange.back_scale <= SCALE_MAX):
+    if not (0 <= scale <= SCALE_MAX and 0 <= back_scale <= SCALE_MAX):
         return "is in no scale"
     return None
 
@@ -215,9 +220,8 @@ def _reserved(change: Change) -> str | None:
         if problem is not None:
             return f"{key} {problem}"
         for row, sign in ((before, 1), (after, -1)):
-            if row is not None and row.reserved.amount:
-                share = f"{row.account}/{row.reserved.asset}/{change.source}"
-                held[share] = held.get(share, 0) + sign * row.reserved.amount
+            if row is not None and (amount := row.reserved.amount):
+                _add(held, f"{row.account}/{row.reserved.asset}/{change.source}", sign * amount)
     for key, amount in held.items():
         if amount:
             return f"share {key} holds {amount} more than is reserved"
@@ -290,7 +294,7 @@ def _account(key: str, account: Account) -> str | None:
     return None
 
 
-INVARIANTS = (
+INVARIANTS: Final = (
     Invariant("wallet_explained", range(1, 2), _explained, (SHARES, TRANSFERS, SUPPLY, *_MOVING), Exchange),
     Invariant("wallet_reserved", range(1, 2), _reserved, (PENDING,), Holding),
     Invariant("wallet_asked", range(1, 2), asked_for, (REQUESTS,)),

@@ -1,13 +1,15 @@
 """What rows of other modules are, by which the wallet judges them, in whichever table they stand: an order holds money
 (``Holding``), a trade says what two accounts paid each other (``Exchange``). Amounts are integers in minor units."""
 
+from typing import Final
+
 import msgspec
 
 from jilnode.module import Owned
 
 __all__ = ("TRADE", "Counted", "Exchange", "Holding", "Reserved", "Side", "sides")
 
-TRADE = "trade"
+TRADE: Final = "trade"
 """The kind, in a history, of what another module had accounts pay."""
 
 

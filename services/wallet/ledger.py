@@ -8,6 +8,8 @@ module sets aside is held in the account's share and counts against its limits a
 it is checked there and then, so what pays later is only whether the account may still pay (``may_pay``).
 """
 
+from typing import Final
+
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.commands.fees import charge
@@ -20,7 +22,8 @@ from services.wallet.rows import SHARES, TRANSFERS, Account, Share, Transfer
 
 __all__ = ("Ledger", "may_pay")
 
-_AVAILABLE, _HELD = 0, 1
+_AVAILABLE: Final = 0
+_HELD: Final = 1
 
 
 def may_pay(context: Context, account: str, row: Account | None) -> str:

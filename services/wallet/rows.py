@@ -5,6 +5,8 @@ An asset is named ``CODE@issuer`` outside and in keys, an account by its key ``<
 only at its node (escrow for bounded counters: O'Neil, TODS 1986; Balegas et al., SRDS 2015).
 """
 
+from typing import Final
+
 from jilnode.kernel.names import KEY_BYTES_MAX, PART_CHARS_MAX, SourceId
 from jilnode.module import (
     CreatedBy,
@@ -50,8 +52,8 @@ __all__ = (
 )
 
 
-PURPOSE_CHARS_MAX = 24
-ACCOUNT_CHARS_MAX = KEY_BYTES_MAX - (1 + PART_CHARS_MAX) - (1 + PURPOSE_CHARS_MAX) - (1 + PART_CHARS_MAX)
+PURPOSE_CHARS_MAX: Final = 24
+ACCOUNT_CHARS_MAX: Final = KEY_BYTES_MAX - (1 + PART_CHARS_MAX) - (1 + PURPOSE_CHARS_MAX) - (1 + PART_CHARS_MAX)
 """So that all that is made of an account's key is one: a hold's is longest, ``<account>/<asset>/<purpose>/<node>``."""
 
 

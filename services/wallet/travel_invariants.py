@@ -3,7 +3,7 @@
 The invariants of an event that asks, sends or claims; ``invariants.py`` has them judged in order.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from jilnode.kernel.names import valid_new_key
 from jilnode.module import Change
@@ -26,7 +26,7 @@ from services.wallet.rows import (
 
 __all__ = ("asked_for", "bound_to_purpose", "sent_or_claimed")
 
-CODE_CHARS_MAX = 64
+CODE_CHARS_MAX: Final = 64
 """Of why nothing was sent."""
 
 

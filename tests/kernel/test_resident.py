@@ -115,6 +115,7 @@ async def test_who_is_beyond_a_bound_may_still_become_less():
             await two.follow(one)
 
 
+@pytest.mark.patches
 async def test_a_writer_refuses_before_others_would(bound):
     one, two = TestNode(ONE, [MODULE]), TestNode(TWO, [MODULE], resident_bytes=bound)
     async with running(one, two):
@@ -139,6 +140,7 @@ async def test_a_writer_refuses_before_others_would(bound):
         assert converged(one, two)
 
 
+@pytest.mark.patches
 @pytest.mark.parametrize("seed", range(5))
 async def test_whatever_an_honest_node_does_nobody_parks_it(bound, seed):
     randomness = random.Random(seed)

@@ -1,6 +1,7 @@
 """Orders that come together, each for itself, in one event: a batch, or a market maker's quotes in place of the old."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
@@ -15,8 +16,8 @@ from services.wallet.intents import RequestShare
 
 __all__ = ("ORDERS_MAX", "QUOTES_MAX", "mass_quote", "place_batch", "review_batch", "review_quotes")
 
-ORDERS_MAX = 100
-QUOTES_MAX = 50
+ORDERS_MAX: Final = 100
+QUOTES_MAX: Final = 50
 
 
 def place_batch(state: State, context: Context, command: PlaceOrders) -> None:

@@ -4,7 +4,7 @@ fills are paid; the book's row is written once."""
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
@@ -143,7 +143,7 @@ class Desk:
         filled, prevented = order.filled + found.filled, order.prevented + found.prevented
         turnover = saturated(order.turnover + sum(turnovers))
         if stays:
-            left = msgspec.structs.replace(
+            left = replace(
                 order,
                 reserved=reserved,
                 remaining=found.remaining,
@@ -164,7 +164,7 @@ class Desk:
         most = self._gives(order, order.remaining)
         cost, purpose = wait_cost(order, most), _purpose(order)
         reserved = self.ledger.reserve(order.account, order.reserved.asset, cost, most, purpose)
-        self.state[ORDERS].insert(key, msgspec.structs.replace(order, reserved=reserved))
+        self.state[ORDERS].insert(key, replace(order, reserved=reserved))
         self.looks = True
 
     # What goes
@@ -182,7 +182,7 @@ class Desk:
         cost = wait_cost if order.stop else rest_cost
         reserved = self.ledger.keep(order.account, order.reserved, cost(order, self._gives(order, remaining)))
         cancelled = order.cancelled + quantity
-        left = msgspec.structs.replace(order, reserved=reserved, remaining=remaining, cancelled=cancelled)
+        left = replace(order, reserved=reserved, remaining=remaining, cancelled=cancelled)
         self.state[ORDERS].put(key, left)
 
     # The end of the command
@@ -193,7 +193,7 @@ class Desk:
         book = self.book
         if self._traded is not book or self.looks:
             book = look(self.state, self.context.time_us, self.key, self.market, book, self._traded)
-        self.state[BOOKS].put(self.key, msgspec.structs.replace(book, sequence=self.sequence))
+        self.state[BOOKS].put(self.key, replace(book, sequence=self.sequence))
 
     def unfit(self, order: Order) -> str:
         return why_unfit(self.state, self.context, order)
@@ -292,7 +292,7 @@ class Desk:
         moved = saturated(maker.turnover + turnover)
         orders = self.state[ORDERS]
         if remaining:
-            left = msgspec.structs.replace(
+            left = replace(
                 maker, reserved=reserved, remaining=remaining, filled=filled, turnover=moved, given=maker.given + gave
             )
             orders.put(key, left)
@@ -305,10 +305,10 @@ class Desk:
         remaining, prevented = maker.remaining - quantity, maker.prevented + quantity
         if remaining:
             reserved = self.ledger.keep(maker.account, maker.reserved, rest_cost(maker, self._gives(maker, remaining)))
-            left = msgspec.structs.replace(maker, reserved=reserved, remaining=remaining, prevented=prevented)
+            left = replace(maker, reserved=reserved, remaining=remaining, prevented=prevented)
             self.state[ORDERS].put(key, left)
         else:
-            self.end(key, msgspec.structs.replace(maker, remaining=0, prevented=prevented), "self_trade")
+            self.end(key, replace(maker, remaining=0, prevented=prevented), "self_trade")
 
     def _close(
         self, key: str, order: Order, reason: str, filled: int, cancelled: int, prevented: int, turnover: int

@@ -1,8 +1,9 @@
 """Markets: made and set by an operator at their node; looked after by the kernel."""
 
 from functools import lru_cache
+from typing import Final
 
-import msgspec
+from msgspec.structs import replace
 
 from jilnode.kernel.names import KEY_BYTES_MAX, valid_key
 from jilnode.kernel.state import Context, State
@@ -19,10 +20,10 @@ from services.wallet.commands.accounts import FEES_NAME, account_of, asset_of, o
 
 __all__ = ("create_market", "market_key", "market_of", "review_market", "set_group", "set_market", "set_status")
 
-BPS_MAX = 1000
-BAND_BPS_MAX = 10_000
-HALT_CHARS_MAX = 140
-KEY_PART_MAX = 64
+BPS_MAX: Final = 1000
+BAND_BPS_MAX: Final = 10_000
+HALT_CHARS_MAX: Final = 140
+KEY_PART_MAX: Final = 64
 
 
 def market_key(name: str) -> str:
@@ -90,7 +91,7 @@ def create_market(state: State, context: Context, command: CreateMarket) -> None
 
 def set_market(state: State, context: Context, command: SetMarket) -> None:
     key, before = market_of(state, context, command.market)
-    market = msgspec.structs.replace(
+    market = replace(
         before,
         min_notional=parse_amount(command.min_notional, before.quote_scale, "/min_notional", zero=True),
         band_bps=command.band_bps,
@@ -107,7 +108,7 @@ def set_status(state: State, context: Context, command: SetMarketStatus) -> None
     key, before = market_of(state, context, command.market)
     if len(command.halted) > HALT_CHARS_MAX:
         raise Rejected("bad_market", f"a reason has at most {HALT_CHARS_MAX} characters", field="/reason", status=400)
-    _put(state, context, key, msgspec.structs.replace(before, halted=command.halted))
+    _put(state, context, key, replace(before, halted=command.halted))
 
 
 def set_group(state: State, context: Context, command: SetGroup) -> None:

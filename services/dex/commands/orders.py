@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State, View
@@ -37,16 +38,16 @@ __all__ = (
     "review_replacement",
 )
 
-KINDS = ("limit", "market", "stop", "stop_limit", "post_only")
-TIMES_IN_FORCE = ("gtc", "ioc", "fok", "gtd")
-RESTING_TIMES = ("gtc", "gtd")
-TIMES_OF_KIND = dict.fromkeys(KINDS, RESTING_TIMES) | {"limit": TIMES_IN_FORCE, "market": ("ioc", "fok")}
-MODES = ("stop_on_failure", "allow_failure")
-GOOD_TILL_DAYS_MAX = 90
-OPEN_ORDERS_MAX = 10_000
+KINDS: Final = ("limit", "market", "stop", "stop_limit", "post_only")
+TIMES_IN_FORCE: Final = ("gtc", "ioc", "fok", "gtd")
+RESTING_TIMES: Final = ("gtc", "gtd")
+TIMES_OF_KIND: Final = dict.fromkeys(KINDS, RESTING_TIMES) | {"limit": TIMES_IN_FORCE, "market": ("ioc", "fok")}
+MODES: Final = ("stop_on_failure", "allow_failure")
+GOOD_TILL_DAYS_MAX: Final = 90
+OPEN_ORDERS_MAX: Final = 10_000
 """Of one account, at this node."""
-CLIENT_ID_CHARS_MAX = 36
-FIELDS: Mapping[str | None, str] = {"/amount": "/quantity", "/debit": "/account"}
+CLIENT_ID_CHARS_MAX: Final = 36
+FIELDS: Final[Mapping[str | None, str]] = {"/amount": "/quantity", "/debit": "/account"}
 """What the wallet calls what an order calls otherwise."""
 
 

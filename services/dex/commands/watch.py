@@ -1,7 +1,9 @@
 """What a trade, or the passing of time, does to a market's row: the last price, the minute's candle, the state, and
 when to look again."""
 
-import msgspec
+from typing import Final
+
+from msgspec.structs import replace
 
 from jilnode.kernel.state import State
 from services.dex.prices import saturated
@@ -10,7 +12,7 @@ from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_
 
 __all__ = ("after", "first_of", "judged", "look", "of_minute", "woken")
 
-WAKING_STATES = STATES[:2]
+WAKING_STATES: Final = STATES[:2]
 
 Prices = list[tuple[int, int, int]]
 """(price, quantity, turnover) of each trade."""
@@ -25,7 +27,7 @@ def look(state: State, now_us: int, key: str, market: Market, book: Book, traded
             Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
         )
     book = judged(now_us, market, traded)
-    return msgspec.structs.replace(book, due_us=_due_us(state, now_us, key, market, book))
+    return replace(book, due_us=_due_us(state, now_us, key, market, book))
 
 
 def after(now_us: int, book: Book, prices: Prices) -> Book:
@@ -40,7 +42,7 @@ def after(now_us: int, book: Book, prices: Prices) -> Book:
         volume += quantity
         turnover += moved
     before = [item for item in book.ranges if minute - WINDOW_MINUTES < item[0] < minute]
-    return msgspec.structs.replace(
+    return replace(
         book,
         trades=book.trades + len(prices),
         last=last,
@@ -62,7 +64,7 @@ def judged(now_us: int, market: Market, book: Book) -> Book:
     wild_bps = volatility(book.ranges, minute)
     now = next_state(book.state, book.since_us, now_us, wild_bps, market.states_bps)
     if now != book.state:
-        book = msgspec.structs.replace(book, state=now, since_us=now_us)
+        book = replace(book, state=now, since_us=now_us)
     return book
 
 
@@ -99,5 +101,5 @@ def _due_us(state: State, now_us: int, key: str, market: Market, book: Book) -> 
 def of_minute(book: Book, minute: int) -> Book:
     """The minute before is over: its candle's numbers are not this one's."""
     if book.count and book.minute < minute:
-        return msgspec.structs.replace(book, count=0, volume=0, turnover=0)
+        return replace(book, count=0, volume=0, turnover=0)
     return book

@@ -1,7 +1,7 @@
 """An order's life: it comes in its event and as it may, what it is never changes, what became of it adds up, it ends as
 it stood and for a reason that it has, and it is funded while it is open."""
 
-from typing import Any
+from typing import Any, Final
 
 from jilnode.module import Change
 from services.dex.commands.markets import BPS_MAX
@@ -12,7 +12,7 @@ from services.dex.rows import BOOKS, BUY, CLOSED, ORDERS, SELL, Closed, Order
 
 __all__ = ("counted", "funded")
 
-_AT_ONCE = ("filled", "immediate_or_cancel", "fill_limit", "self_trade")
+_AT_ONCE: Final = ("filled", "immediate_or_cancel", "fill_limit", "self_trade")
 """Why an order may end in the event in which it comes."""
 
 

@@ -1,6 +1,7 @@
 """Assets and accounts: who they belong to, and whether they may be used."""
 
 from functools import lru_cache
+from typing import Final
 
 from jilnode.kernel.names import KEY_BYTES_MAX, valid_key
 from jilnode.kernel.state import Context, State, View
@@ -38,14 +39,14 @@ __all__ = (
     "zone_here",
 )
 
-OPERATOR = "wallet:operate"
-FEES_NAME = "fees"
-MODULE_KIND = "module"
+OPERATOR: Final = "wallet:operate"
+FEES_NAME: Final = "fees"
+MODULE_KIND: Final = "module"
 """The kind of an account that another module keeps money on: only that module's commands debit and credit it. Its name
 is ``<module>.<name>``, and so is the code of an asset that a module issues."""
-KINDS = ("user", "system", MODULE_KIND)
-STATUSES = ("active", "frozen", "closed")
-SUBJECT_CHARS_MAX = 128
+KINDS: Final = ("user", "system", MODULE_KIND)
+STATUSES: Final = ("active", "frozen", "closed")
+SUBJECT_CHARS_MAX: Final = 128
 
 
 def asset_of(state: State | View, asset: str, field: str = "/asset") -> Asset:

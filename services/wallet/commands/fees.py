@@ -1,5 +1,7 @@
 """Fees: a table of basis points for each asset and kind of transfer, charged by the node that decides."""
 
+from typing import Final
+
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
 from services.wallet.amounts import BASIS_POINTS, fee_of, parse_amount
@@ -10,8 +12,8 @@ from services.wallet.rows import FEES, Fee
 
 __all__ = ("charge", "fee_for", "set_fee")
 
-TIERS_MAX = 32
-KINDS = ("transfer", "pending")
+TIERS_MAX: Final = 32
+KINDS: Final = ("transfer", "pending")
 
 
 def fee_for(state: State, source: str, asset: str, kind: str, amount: int) -> int:

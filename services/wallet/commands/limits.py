@@ -1,6 +1,6 @@
 """Limits: counted at the account's home; what is granted away counts there too, and bounds the node it went to."""
 
-from typing import Any
+from typing import Any, Final
 
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
@@ -14,10 +14,10 @@ from services.wallet.rows import LIMITS, USAGE, VISITS, Limit, Usage, Visit, hom
 
 __all__ = ("COUNT_MAX", "DAY_US", "check_limits", "counter_of", "give_back", "set_limit", "take_allowance", "uncount")
 
-COUNT_MAX = 1_000_000_000
+COUNT_MAX: Final = 1_000_000_000
 """Debits of one window, so that what is sent of them can be added up in 64 bits."""
-DAY_US = 86_400_000_000
-WINDOW_S_MAX = 31 * 86_400
+DAY_US: Final = 86_400_000_000
+WINDOW_S_MAX: Final = 31 * 86_400
 
 
 def set_limit(state: State, context: Context, command: SetLimit) -> None:

@@ -1,5 +1,7 @@
 """Two-phase transfers: reserved, then posted whole or in part, voided, or expired. They resolve once."""
 
+from typing import Final
+
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Rejected
@@ -15,7 +17,7 @@ from services.wallet.rows import ACCOUNTS, MEMOS, PENDING, TRANSFERS, Pending, T
 
 __all__ = ("expire_pending", "post_pending", "reserve", "void_pending")
 
-TIMEOUT_S_MAX = 30 * 86_400
+TIMEOUT_S_MAX: Final = 30 * 86_400
 
 
 def reserve(state: State, context: Context, command: ReserveTransfer) -> None:

@@ -1,6 +1,9 @@
 """Shares: credit anybody at this node; debit only what this node's share holds."""
 
 from hashlib import sha256
+from typing import Final
+
+from msgspec.structs import replace
 
 from jilnode.kernel.state import Context, State, View
 from jilnode.kernel.system import SOURCES
@@ -37,10 +40,10 @@ __all__ = (
     "under_way",
 )
 
-HOME_HEARD_MAX_S = 600
-SHARE_WAIT_S = 2.0
-DRIFT_AFTER_US = 60_000_000
-REFUSAL_STANDS_US = 5_000_000
+HOME_HEARD_MAX_S: Final = 600
+SHARE_WAIT_S: Final = 2.0
+DRIFT_AFTER_US: Final = 60_000_000
+REFUSAL_STANDS_US: Final = 5_000_000
 
 Purpose = tuple[str, str, int]
 """What a debit is for: (kind, the account that is paid, amount). With who asks, it names the command that waits: who
@@ -80,7 +83,7 @@ def debit(state: State, context: Context, balance: str, share: Share | None, amo
         raise short(state, context, balance, share, amount, purpose)
     state[SHARES].put(
         f"{balance}/{context.source}",
-        Share(share.account, share.asset, share.available - amount, share.held, share.drift_us, share.bound),
+        replace(share, available=share.available - amount),
     )
 
 
@@ -110,14 +113,7 @@ def credit(state: State, context: Context, account: str, asset: str, amount: int
 
 def changed(share: Share, available: int = 0, held: int = 0, bound: int = 0) -> Share:
     """The share with so much more of each."""
-    return Share(
-        share.account,
-        share.asset,
-        share.available + available,
-        share.held + held,
-        share.drift_us,
-        share.bound + bound,
-    )
+    return replace(share, available=share.available + available, held=share.held + held, bound=share.bound + bound)
 
 
 def moved(context: Context, share: Share, available: int, held: int) -> Share:
@@ -125,7 +121,7 @@ def moved(context: Context, share: Share, available: int, held: int) -> Share:
     drift_us = share.drift_us
     if available > 0 and not drift_us and not share.account.startswith(context.source + "/"):
         drift_us = context.time_us + DRIFT_AFTER_US
-    return Share(share.account, share.asset, share.available + available, share.held + held, drift_us, share.bound)
+    return replace(share, available=share.available + available, held=share.held + held, drift_us=drift_us)
 
 
 def under_way(state: State | View, balance: str) -> int:

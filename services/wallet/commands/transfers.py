@@ -1,6 +1,7 @@
 """Transfers: direct, in linked sets, in batches; issues and burns. Double entry, immutable once posted."""
 
 from functools import lru_cache
+from typing import Final
 
 from jilnode.kernel.state import Context, State
 from jilnode.limits import BATCH_CHUNK_ITEMS, LINKED_MAX
@@ -28,7 +29,7 @@ __all__ = (
     "review_transfer",
 )
 
-REFERENCE_CHARS_MAX = 140
+REFERENCE_CHARS_MAX: Final = 140
 """ISO 20022 unstructured remittance information."""
 
 

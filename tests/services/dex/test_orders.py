@@ -145,6 +145,7 @@ async def test_an_order_whose_time_is_over_trades_no_more():
         check_exchange(one.home)
 
 
+@pytest.mark.patches
 async def test_names_and_numbers_of_open_orders_are_of_one_node(monkeypatch):
     """What another node says is open for an account takes neither its names nor its room here."""
     monkeypatch.setattr(orders, "OPEN_ORDERS_MAX", 1)

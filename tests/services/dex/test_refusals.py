@@ -152,6 +152,7 @@ async def test_a_market_order_is_worth_what_the_market_pays_and_not_what_it_may_
             await one.order("a", a, "sell", "0.4", kind="market")
 
 
+@pytest.mark.patches
 async def test_too_many_orders(monkeypatch):
     monkeypatch.setattr(orders, "OPEN_ORDERS_MAX", 3)
     async with exchange() as one:
