@@ -9,7 +9,7 @@ import msgspec
 from jilnode.events.bus import Record
 from jilnode.events.feed import Feed
 from jilnode.events.record import read_record
-from jilnode.kernel.apply import Group, apply, needed, verify
+from jilnode.kernel.apply import apply, needed
 from jilnode.kernel.codec import decode_header, section_hash
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
@@ -19,6 +19,7 @@ from jilnode.kernel.registry import Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.table import Table
 from jilnode.kernel.tree import leaf_hash
+from jilnode.kernel.verify import Group, verify
 from jilnode.limits import GIBIBYTE, INT64_MAX
 from jilnode.module import Module
 from jilnode.stores.memory import MemoryStore

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, product
 
-from jilnode.kernel.apply import Group
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.system import ROTATION_EVENT, TICK_EVENT
 from jilnode.kernel.tree import leaf_hash
+from jilnode.kernel.verify import Group
 from jilnode.limits import (
     FEED_ALTERNATIVES_MAX,
     FEED_BYTES_MAX,

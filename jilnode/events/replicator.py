@@ -17,12 +17,12 @@ from jilnode.events.feeds import Feeds, Place
 from jilnode.events.positions import Positions
 from jilnode.events.quarantine import Quarantine
 from jilnode.events.record import read_record, record_of_seal, unread_record
-from jilnode.kernel.apply import Group, VerifiedGroup, genesis_key, verify
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import Breach, CommitFailed, Parked, Unproven
 from jilnode.kernel.ports import Store
 from jilnode.kernel.sources import FOLLOWING, PARKED, SET_ASIDE, SourceState
+from jilnode.kernel.verify import Group, VerifiedGroup, genesis_key, verify
 from jilnode.kernel.writer import Writer
 from jilnode.limits import REPLICATOR_QUEUE_MAX
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jilnode.kernel.apply import VerifiedGroup
 from jilnode.kernel.command import Submission
 from jilnode.kernel.errors import CommitFailed, Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.ports import Wanted
 from jilnode.kernel.seal import SealKey
+from jilnode.kernel.verify import VerifiedGroup
 from jilnode.limits import WRITER_BATCH_BYTES_MAX, WRITER_BATCH_MAX, WRITER_FOREIGN_ENTRIES_MAX, WRITER_QUEUE_MAX
 
 if TYPE_CHECKING:

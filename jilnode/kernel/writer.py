@@ -32,6 +32,7 @@ from jilnode.kernel.sources import NOT_JUDGED
 from jilnode.kernel.state import View
 from jilnode.kernel.system import MARKS, Mark
 from jilnode.kernel.table import Table
+from jilnode.kernel.verify import VerifiedGroup
 from jilnode.limits import COMMAND_RERUNS_MAX
 
 __all__ = ("Writer",)
@@ -114,7 +115,7 @@ class Writer:
         if not self.writable:
             raise Rejected("not_writable", self.why_not_writable, status=503, retry_after_s=1)
 
-    def apply(self, verified: following.VerifiedGroup) -> "asyncio.Future[None]":
+    def apply(self, verified: VerifiedGroup) -> "asyncio.Future[None]":
         """Queues a verified group of another source."""
         future = self._inbox.apply(verified)
         self._wake.set()

@@ -9,8 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from jilnode.events.replicator import Replicator
-from jilnode.kernel import apply as following
-from jilnode.kernel import outcomes
+from jilnode.kernel import apply, outcomes, verify
 from jilnode.kernel.cache import TableCache
 from jilnode.kernel.codec import decode_row
 from jilnode.kernel.engine import Engine
@@ -41,7 +40,7 @@ def no_ownership() -> Iterator[None]:
         cache.set(row.key, before, after)
         return None if before is None else before.row, None if after is None else after.row
 
-    with patch.object(TableAccess, "put", put), patch.object(following, "_apply_row", apply_row):
+    with patch.object(TableAccess, "put", put), patch.object(apply, "_apply_row", apply_row):
         yield
 
 
@@ -69,8 +68,8 @@ def no_seal_check() -> AbstractContextManager[Any]:
         return parsed
 
     return _both(
-        patch.object(following, "verify_seal", lambda *arguments: None),
-        patch.object(following, "parse_seal", any_seal),
+        patch.object(verify, "verify_seal", lambda *arguments: None),
+        patch.object(verify, "parse_seal", any_seal),
     )
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from jilnode.kernel.apply import verify
 from jilnode.kernel.errors import Parked
+from jilnode.kernel.verify import verify
 from tests.kernel.shelf import MODULE, Label, Put, Take
 from tests.kit.follower import converged
 from tests.kit.node import TestNode, running

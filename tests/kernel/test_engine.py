@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from jilnode.kernel.apply import Group
 from jilnode.kernel.errors import Breach, LockLost, Parked, Rejected
 from jilnode.kernel.system import MARKS, Mark
+from jilnode.kernel.verify import Group
 from jilnode.simulation.ledger import BIDS, MODULE, POTS, REPLIES, Ask, Fill, Mint, Move, PlaceBid
 from jilnode.stores.memory import Fate, MemoryStore
 from tests.kit.node import TestNode, running

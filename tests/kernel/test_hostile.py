@@ -7,12 +7,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from jilnode.kernel.apply import Group, verify
 from jilnode.kernel.codec import decode_header, decode_section, encode_header, encode_section, section_hash
 from jilnode.kernel.entry import CommandReference, Entry, Header, Outcome, Seal, SectionReference
 from jilnode.kernel.errors import Breach, CommitRefused, Parked, Unproven
 from jilnode.kernel.seal import SealKey, make_seal, origin_of
 from jilnode.kernel.tree import leaf_hash
+from jilnode.kernel.verify import Group, verify
 from jilnode.limits import EVENT_BYTES_MAX, HEADER_BYTES_MAX
 from jilnode.module import Command, Module, Owned, Table
 from jilnode.simulation.ledger import MODULE, POTS, Ask, Fill, Move

@@ -5,8 +5,8 @@ import hashlib
 import msgspec
 import pytest
 
-from jilnode.kernel.apply import Group
 from jilnode.kernel.entry import CommandReference
+from jilnode.kernel.verify import Group
 from jilnode.simulation.ledger import MODULE, POTS, Fill
 from tests.kernel.test_hostile import Liar, set_header
 from tests.kit.node import TestNode, running

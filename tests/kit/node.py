@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from compliance.development import ZONE
-from jilnode.kernel.apply import Group, verify
 from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.entry import Entry, Seal
@@ -17,6 +16,7 @@ from jilnode.kernel.ports import Store
 from jilnode.kernel.registry import ModuleLike, Registry
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.tree import leaf_hash
+from jilnode.kernel.verify import Group, verify
 from jilnode.limits import RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.stores.memory import MemoryStore
 from jilnode.stores.memory_disk import MemoryDisk
