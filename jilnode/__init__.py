@@ -7,7 +7,8 @@ http/        the application: routes from module declarations, authentication, p
 simulation/  a fleet driven step by step from a seed
 cli/         one file a command
 module.py    the service-module contract        zone.py      the zone contract
-node.py      the composition root               settings.py  the only reader of the environment
+node.py      the composition root               parts.py     what it is put together from, made as its settings say
+settings.py  the only reader of the environment
 limits.py    every bound
 """
 

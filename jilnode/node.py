@@ -1,52 +1,45 @@
-"""The composition root: builds a node from settings, starts it in order, closes it in reverse. It reads like a
-recipe."""
+"""The composition root: puts a node together from its parts, starts it in order, closes it in reverse. It reads like
+a recipe."""
 
 import asyncio
 import contextlib
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 from jilnode import __version__
-from jilnode.events.bus import Bus
-from jilnode.events.kafka import KafkaBus, kafka_tls
-from jilnode.events.peer import PeerBus
+from jilnode.events.kafka import KafkaBus
 from jilnode.events.peer_server import PeerServer
 from jilnode.events.relay import Relay
 from jilnode.events.replicator import Replicator
 from jilnode.events.startup import OwnHead
 from jilnode.feed import JournalFeed
 from jilnode.http.app import AppParts, NodeApp, build_app
-from jilnode.http.auth import Authenticator
-from jilnode.http.development import DEVELOPMENT_ISSUER, development_key, development_ring
-from jilnode.http.forward import Forwarder
-from jilnode.http.keys import KeyRing, keys_from_file, keys_from_url
 from jilnode.http.metrics import Metrics
 from jilnode.http.ports import Reason
-from jilnode.http.rate_limit import RateLimiter, RateShare, redis_counts
-from jilnode.http.server import HttpServer
-from jilnode.identity import load_identity, load_trust
+from jilnode.http.rate_limit import RateLimiter
+from jilnode.identity import load_trust
 from jilnode.kernel.command import Submission
-from jilnode.kernel.engine import Engine
 from jilnode.kernel.errors import Rejected, WrongDatabase
-from jilnode.kernel.kernel import Kernel
-from jilnode.kernel.ports import Store
-from jilnode.kernel.registry import Registry
 from jilnode.kernel.sources import FOLLOWING, SUSPENDED
 from jilnode.kernel.system import ADDRESSES, MARKS, AcceptTail, Address, Mark, PublishAddress
 from jilnode.limits import CLOSE_TIMEOUT_S, DRAIN_TIMEOUT_S, RELAY_FLUSH_TIMEOUT_S
-from jilnode.module import Module, installed_modules
+from jilnode.module import installed_modules
 from jilnode.node_metrics import register_metrics
+from jilnode.parts import (
+    build_authenticator,
+    build_bus,
+    build_forwarder,
+    build_kernel,
+    build_keys,
+    build_rate_share,
+    build_server,
+)
 from jilnode.settings import Settings
 from jilnode.source_routes import source_routes
-from jilnode.stores.postgres import PostgresStore
-from jilnode.stores.sqlite import SqliteStore
-from jilnode.system_clock import SystemClock, SystemEntropy
-from jilnode.zone import ZoneBoard, installed_zones
 
-__all__ = ("Node", "build_kernel", "development_key_path", "open_store")
+__all__ = ("Node",)
 
 logger = logging.getLogger("jilnode.node")
 
@@ -64,32 +57,6 @@ UNCONFIRMED = (
 )
 
 
-def open_store(settings: Settings) -> Store:
-    """Not opened yet: the kernel does that."""
-    return PostgresStore(settings.database_url) if settings.database_url else SqliteStore(settings.database_path)
-
-
-def build_kernel(settings: Settings, modules: list[Module]) -> Kernel:
-    """Raises ``IdentityError``."""
-    engine = Engine(
-        network=settings.network,
-        source=settings.node_id,
-        zone=settings.jurisdiction,
-        key=load_identity(settings.identity_path, make=settings.development),
-        registry=Registry(modules),
-        zones=ZoneBoard(settings.jurisdiction, installed_zones(), development=settings.development),
-        clock=SystemClock(),
-        entropy=SystemEntropy(),
-        cache_bytes=settings.cache_bytes,
-        resident_bytes=settings.resident_bytes,
-    )
-    return Kernel(engine, open_store(settings))
-
-
-def development_key_path(settings: Settings) -> Path:
-    return settings.data_dir / "development.pem"
-
-
 class Node:
     """``start`` returns when requests are taken; ``wait`` when the node can't go on. ``start`` and ``close`` belong to
     one task."""
@@ -103,10 +70,11 @@ class Node:
         self.metrics = Metrics()
         self.failing: dict[str, str] = {}
         """Work beside the writer that failed and is being tried again: its name -> the error's."""
-        self.keys = self._keys()
-        self.rate_share: RateShare | None = None
+        self.keys = build_keys(settings)
+        self.rate_limiter = RateLimiter() if settings.rate_limit else None
+        self.rate_share = build_rate_share(settings, self.rate_limiter)
         self.feed = JournalFeed(self.writer, self.kernel.store)
-        self.bus = self._bus()
+        self.bus = build_bus(settings, self.writer, self.trusted)
         self.relay: Relay | None = None
         self.replicator: Replicator | None = None
         self.own_head: OwnHead | None = None
@@ -115,54 +83,14 @@ class Node:
             self.replicator = Replicator(self.writer, self.kernel.store, self.bus, settings.network, self.trusted)
             self.own_head = OwnHead(self.bus, self.replicator, settings.node_id)
         self.peer_server = PeerServer(self.writer, self.kernel.store)
-        self.http = HttpServer(
-            self._app(),
-            settings.http_host,
-            settings.http_port,
-            certificate_file=_or_none(settings.http_cert_file),
-            key_file=_or_none(settings.http_key_file),
-            drain_s=DRAIN_TIMEOUT_S,
-        )
+        self.http = build_server(settings, self._app())
         self._writing: asyncio.Task[None] | None = None
         self._work: dict[str, asyncio.Task[None]] = {}
         self._confirmed = asyncio.Event()
         self._stages: list[tuple[str, float, Callable[[], Awaitable[None]]]] = []
 
-    # Building
-
-    def _bus(self) -> Bus | None:
-        settings = self.settings
-        if settings.redpanda_seeds:
-            tls = kafka_tls(
-                _or_none(settings.kafka_ca_file),
-                _or_none(settings.kafka_cert_file),
-                _or_none(settings.kafka_key_file),
-            )
-            return KafkaBus(
-                settings.redpanda_seeds,
-                settings.network,
-                partitions=settings.kafka_partitions,
-                replication=settings.kafka_replication,
-                tls=tls,
-            )
-        if settings.peers:
-            return PeerBus(settings.peers, self.writer, self.trusted)
-        return None
-
-    def _keys(self) -> KeyRing:
-        settings = self.settings
-        if settings.jwks_file is not None:
-            return KeyRing(keys_from_file(settings.jwks_file))
-        if settings.jwks_url:
-            return KeyRing(keys_from_url(settings.jwks_url))
-        return development_ring(development_key(development_key_path(settings)))
-
     def _app(self) -> NodeApp:
         settings = self.settings
-        issuer = settings.jwt_issuer or DEVELOPMENT_ISSUER
-        limiter = RateLimiter() if settings.rate_limit else None
-        if limiter is not None and settings.redis_url:
-            self.rate_share = RateShare(limiter, redis_counts(settings.redis_url))
         register_metrics(self.metrics, self.kernel, self.bus, self.relay, self.replicator, self.failing)
         return build_app(
             AppParts(
@@ -170,15 +98,15 @@ class Node:
                 modules=self.modules,
                 writer=self.writer,
                 reader=self.kernel.store,
-                authenticator=Authenticator(self.keys, issuer=issuer, audience=settings.jwt_audience),
+                authenticator=build_authenticator(settings, self.keys),
                 readiness=self.reasons,
                 ticks=lambda: {name: state.tick_us for name, state in self.kernel.engine.sources.items()},
                 events=self.feed,
                 metrics=self.metrics,
-                rate_limiter=limiter,
+                rate_limiter=self.rate_limiter,
                 rate_share=self.rate_share,
                 trusted_proxies=settings.trusted_proxies,
-                forwarder=self._forwarder() if settings.forwarding else None,
+                forwarder=build_forwarder(settings, self.kernel.engine),
                 extra_handlers=self.peer_server.handlers(),
                 operator_routes=source_routes(
                     self.kernel.engine, None if self.replicator is None else self.replicator.release
@@ -186,13 +114,6 @@ class Node:
                 version=__version__,
             )
         )
-
-    def _forwarder(self) -> Forwarder:
-        def suspended(owner: str) -> bool:
-            state = self.kernel.engine.sources.get(owner)
-            return state is not None and state.status == SUSPENDED
-
-        return Forwarder(self.settings.node_id, plain_http=self.settings.development, suspended=suspended)
 
     # Starting
 
@@ -405,7 +326,3 @@ async def _cancel(*tasks: "asyncio.Task[None]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _or_none(path: Path | None) -> str | None:
-    return None if path is None else str(path)

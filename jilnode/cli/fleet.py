@@ -14,7 +14,7 @@ import httpx
 
 from jilnode.cli.genesis import genesis_hash
 from jilnode.cli.token import all_scopes, make_development_token
-from jilnode.node import development_key_path
+from jilnode.parts import development_key_path
 from jilnode.settings import Settings, inherited_environment, load_settings
 
 __all__ = ("add_arguments", "run")

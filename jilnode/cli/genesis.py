@@ -7,7 +7,7 @@ import json
 
 from jilnode.kernel.tree import leaf_hash
 from jilnode.module import installed_modules
-from jilnode.node import build_kernel
+from jilnode.parts import build_kernel
 from jilnode.settings import Settings, load_settings
 
 __all__ = ("add_arguments", "genesis_hash", "run")

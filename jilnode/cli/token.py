@@ -8,7 +8,7 @@ from jilnode.http.node_routes import METRICS_SCOPE
 from jilnode.http.stream_route import STREAM_SCOPE
 from jilnode.http.visible import AUDIT_SCOPE
 from jilnode.module import installed_modules
-from jilnode.node import development_key_path
+from jilnode.parts import development_key_path
 from jilnode.settings import Settings, load_settings
 from jilnode.source_routes import READ_SCOPE, RELEASE_SCOPE
 

@@ -12,7 +12,7 @@ import uvloop
 
 from jilnode.kernel.command import Submission
 from jilnode.module import installed_modules
-from jilnode.node import build_kernel
+from jilnode.parts import build_kernel
 from jilnode.settings import Settings
 from scripts.benchmark.rows import Row, row
 from scripts.benchmark.server import NODE, node

@@ -11,7 +11,7 @@ import uvloop
 
 from jilnode.kernel.command import Submission
 from jilnode.module import installed_modules
-from jilnode.node import build_kernel
+from jilnode.parts import build_kernel
 from jilnode.settings import Settings
 from scripts.benchmark.kernel import ACCOUNTS, ASSET, BASE, SCOPES, resting
 from scripts.benchmark.server import NODE, node

@@ -17,7 +17,7 @@ from jilnode.identity import IdentityError, load_identity
 from jilnode.kernel.command import Submission
 from jilnode.kernel.kernel import Kernel
 from jilnode.module import installed_modules
-from jilnode.node import build_kernel
+from jilnode.parts import build_kernel
 from jilnode.settings import Settings, describe
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 
