@@ -1,10 +1,11 @@
-"""Fixtures for everybody: the real parts, started on first use and shared by the whole run.
+"""Fixtures for everybody: the real parts, started on first use and shared by the whole run; and a fresh database.
 
-A test that stops or kills one starts it again before it ends.
+A test that stops or kills a part starts it again before it ends.
 """
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -15,6 +16,7 @@ from tests.kit.kafka import KafkaBroker
 from tests.kit.parts import require
 from tests.kit.postgres import PostgresServer
 from tests.kit.valkey import ValkeyServer
+from tests.stores.backends import Backend, MemoryBackend, PostgresBackend, SqliteBackend
 
 # Nodes read these, and tests start nodes: what a developer has set must not change what is tested.
 for _name in list(os.environ):
@@ -73,3 +75,13 @@ def valkey() -> Iterator[ValkeyServer]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """Empty, of each kind; ``over_each_database`` leaves memory out."""
+    if request.param == "memory":
+        return MemoryBackend()
+    if request.param == "sqlite":
+        return SqliteBackend(tmp_path / "node.db")
+    return PostgresBackend(request.getfixturevalue("postgres").database())

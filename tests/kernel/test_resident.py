@@ -1,7 +1,6 @@
 """What others may put into the memory of a node, and what a node therefore refuses to put into theirs."""
 
 import random
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from jilnode.stores.memory import Fate, MemoryStore
 from tests.kernel.shelf import MODULE, SHELF, Put, Swap, Take
 from tests.kit.follower import converged
 from tests.kit.node import TestNode, running
-from tests.stores.backends import Backend, PostgresBackend, SqliteBackend
+from tests.stores.backends import over_each_database
 
 ONE, TWO, THREE = "ch-zug-01", "sg-mas-01", "gb-lon-01"
 JAR_BYTES = ROW_OVERHEAD_BYTES + len(b'{"text":""}')
@@ -35,13 +34,6 @@ def bound(monkeypatch) -> int:
     monkeypatch.setattr("jilnode.kernel.recorder.RESIDENT_BYTES_OWN_MAX", 80 * JAR_BYTES)
     monkeypatch.setattr("jilnode.kernel.recorder.RESIDENT_BYTES_PER_SOURCE_MAX", 100 * JAR_BYTES)
     return 100 * JAR_BYTES
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    return PostgresBackend(request.getfixturevalue("postgres").database())
 
 
 async def test_what_is_counted_is_what_is_there():
@@ -72,6 +64,7 @@ async def test_what_is_counted_is_what_is_there():
         assert again.engine.weights[ONE] == two.engine.weights[ONE]
 
 
+@over_each_database
 async def test_a_flood_stops_at_the_bound_and_everybody_else_goes_on(backend):
     """One writes more than this node takes: by its rules, or by none."""
     one, three = TestNode(ONE, [MODULE]), TestNode(THREE, [MODULE])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import asyncpg
+import pytest
 
 from jilnode.kernel.ports import Store
 from jilnode.stores.memory import MemoryStore
@@ -14,6 +15,9 @@ from jilnode.stores.postgres import PostgresStore
 from jilnode.stores.sqlite import SqliteStore
 
 Opener = Callable[..., Awaitable[Store]]
+
+over_each_database = pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)
+"""For a test whose neighbours run in memory anyway."""
 
 
 class Backend(Protocol):

@@ -1,22 +1,12 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jilnode.kernel.ports import Store
 from jilnode.kernel.table import Table
-from tests.stores.backends import Backend, MemoryBackend, Opener, PostgresBackend, SqliteBackend
+from tests.stores.backends import Backend, Opener
 from tests.stores.tables import SOURCE, TABLES
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "memory":
-        return MemoryBackend()
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    return PostgresBackend(request.getfixturevalue("postgres").database())
 
 
 @pytest.fixture

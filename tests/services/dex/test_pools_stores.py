@@ -1,9 +1,5 @@
 """Pools and routes over each real database, with a cache for nothing: the same acts, the same rows after a restart."""
 
-from pathlib import Path
-
-import pytest
-
 from jilnode.module import QueryContext
 from services.dex.module import MODULE as DEX
 from services.dex.pools import listings
@@ -15,16 +11,10 @@ from services.wallet.module import MODULE as WALLET
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, QUOTE, Exchange
 from tests.services.dex.pool_kit import KEY, POOL, Pools
-from tests.stores.backends import Backend, PostgresBackend, SqliteBackend
+from tests.stores.backends import over_each_database
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    return PostgresBackend(request.getfixturevalue("postgres").database())
-
-
+@over_each_database
 async def test_a_pool_is_the_same_over_every_store_and_after_a_restart(backend):
     made = Pools(Exchange(1, [backend.store()], cache_bytes=1))
     context = QueryContext("a", frozenset(), made.home.source, made.later_us)

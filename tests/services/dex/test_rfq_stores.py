@@ -1,9 +1,5 @@
 """The RFQ desk over each real database, with a cache for nothing: quotes, timers, pages, a restart."""
 
-from pathlib import Path
-
-import pytest
-
 from jilnode.module import QueryContext
 from services.dex.module import MODULE as DEX
 from services.dex.rfq import listings, queries
@@ -14,16 +10,10 @@ from tests.kit.node import TestNode, running
 from tests.services.dex.kit import BASE, Exchange
 from tests.services.dex.rfq_kit import Desk
 from tests.services.wallet.kit import turn
-from tests.stores.backends import Backend, PostgresBackend, SqliteBackend
+from tests.stores.backends import over_each_database
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    return PostgresBackend(request.getfixturevalue("postgres").database())
-
-
+@over_each_database
 async def test_quotes_settle_the_same_over_every_store(backend):
     exchange = Exchange(1, [backend.store()], cache_bytes=1)
     async with running(*exchange.nodes):

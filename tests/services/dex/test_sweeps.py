@@ -1,9 +1,6 @@
 """Cancel all, tried again with its key: what it found nothing of is not run again, and changes no row."""
 
-from pathlib import Path
-
 import httpx
-import pytest
 
 from jilnode.http.app import AppParts, build_app
 from services.dex.intents import CancelAll
@@ -12,22 +9,16 @@ from services.wallet.module import MODULE as WALLET
 from tests.http.kit import authenticator, bearer
 from tests.kit.node import TestNode, running
 from tests.services.dex.kit import Exchange, book, exchange
-from tests.stores.backends import Backend, PostgresBackend, SqliteBackend
+from tests.stores.backends import over_each_database
 
 MODULES = [WALLET, DEX]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    if request.param == "sqlite":
-        return SqliteBackend(tmp_path / "node.db")
-    return PostgresBackend(request.getfixturevalue("postgres").database())
 
 
 def bids(node: TestNode) -> list[str]:
     return [key.replace("/", "~") for key, _, _ in book(node)[0]]
 
 
+@over_each_database
 async def test_what_came_since_outlives_the_same_request_and_a_restart(backend):
     made = Exchange(1, [backend.store()])
     async with running(made.home):

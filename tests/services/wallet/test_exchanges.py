@@ -4,7 +4,6 @@ histories."""
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +22,6 @@ from services.wallet.queries import IdParams
 from services.wallet.rows import MEMOS, SHARES, TRANSFERS, Memo, Share, Transfer
 from tests.kit.node import TestNode, running
 from tests.services.wallet.kit import CHF, Bank, check_conservation, rows, turn
-from tests.stores.backends import PostgresBackend, SqliteBackend
 
 SILVER = "SILV@ch-zug-01"
 
@@ -161,17 +159,8 @@ async def test_both_pay_each_other_and_the_node_by_one_row():
         assert [row.kind for row in rows(made.home, TRANSFERS).values()] == ["issue"] * 3
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    if request.param == "memory":
-        return {}
-    if request.param == "sqlite":
-        return {"store": SqliteBackend(tmp_path / "fair.db").store()}
-    return {"store": PostgresBackend(request.getfixturevalue("postgres").database()).store()}
-
-
-async def test_a_history_has_payments_and_exchanges_in_the_order_in_which_they_came(options):
-    made = Fair(MODULES, **options)
+async def test_a_history_has_payments_and_exchanges_in_the_order_in_which_they_came(backend):
+    made = Fair(MODULES, store=backend.store())
     async with running(made.home):
         await made.begin()
         expected = []
