@@ -29,16 +29,15 @@ def no_ownership() -> Iterator[None]:
     def put(self: TableAccess[Any], key: str, row: Any) -> None:
         self._write(key, self._get(key), row)
 
-    def apply_row(engine: Any, table: Any, source: str, item: Any, row: Any, careful: bool) -> tuple[Any, Any]:
+    def apply_row(engine: Any, table: Any, header: Any, key: str, doc: bytes | None, careful: bool) -> Any:
         cache = engine.caches[table]
-        before = cache.images.get(row.key) if table.write_once else cache.get(row.key)
+        before = cache.images.get(key) if table.write_once else cache.get(key)
         after = None
-        if row.doc is not None:
-            decoded = decode_row(row.doc, table.row)
-            after = Image(decoded, source, item.header.epoch, item.header.sequence, row.doc)
-        engine.state.log.append((cache, row.key, before))
-        cache.set(row.key, before, after)
-        return None if before is None else before.row, None if after is None else after.row
+        if doc is not None:
+            after = Image(decode_row(doc, table.row), header.source_id, header.epoch, header.sequence, doc)
+        engine.state.log.append((cache, key, before))
+        cache.set(key, before, after)
+        return key, None if before is None else before.row, None if after is None else after.row
 
     with patch.object(TableAccess, "put", put), patch.object(apply, "_apply_row", apply_row):
         yield

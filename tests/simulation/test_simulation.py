@@ -47,5 +47,6 @@ def test_a_broken_rule_is_found(name):
             break
     else:
         pytest.fail(f"thirty seeds did not notice that the rule of {name} is broken")
+    assert "not_judged" not in report.text(), "what broke is the mutant"
     sound = simulate(seed=report.seed, steps=6_000, nodes=3, hostile=name in HOSTILE)
     assert sound.finding is None, sound.text()
