@@ -44,7 +44,9 @@ def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful
             if (careful or not table.write_once) and not caches[table].knows(key):
                 wanted.rows.setdefault(table, set()).add(key)
         for source, epoch, sequence, _ in item.header.cause or ():
-            if (source, epoch, sequence) not in engine.recorder.causes:
+            if (source, epoch, sequence) not in engine.recorder.causes and not _holds(
+                verified, source, epoch, sequence
+            ):
                 wanted.entries.add((source, epoch, sequence))
 
 
@@ -72,11 +74,14 @@ def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -
             if item.header.type == TICK_EVENT:
                 engine.keep_before(engine.state.log)
                 _check_digest(engine, state, item)
+            _check_causes(engine, verified, item)
             _apply_entry(engine, state, item, careful)
         _check_weight(engine, source, weight)
         state.frontier = verified.frontier
     except BaseException:
         engine.state.undo()
+        for item in verified.entries:
+            engine.recorder.causes.pop((source, verified.epoch, item.header.sequence), None)
         engine.restore_source(source, saved, counted=verified.entries[-1].header.type == TICK_EVENT)
         raise
     engine.keep_before(engine.state.log)
@@ -99,7 +104,6 @@ def _apply_entry(engine: "Engine", state: SourceState, item: Verified, careful: 
     source = header.source_id
     if item.time_us < state.time_us:
         raise Breach("bad_header", f"{header.timestamp} is earlier than the entry before")
-    _check_causes(engine, item)
     changes: dict[str, list[RowChange]] = {}
     unknown = ""
     for section, name, key, doc in item.rows:
@@ -194,10 +198,19 @@ def _apply_row(
     return key, None if before is None else before.row, None if after is None else after.row
 
 
-def _check_causes(engine: "Engine", item: Verified) -> None:
+def _holds(verified: VerifiedGroup, source: str, epoch: int, sequence: int) -> bool:
+    first = verified.entries[0].header
+    return source == first.source_id and epoch == first.epoch and sequence >= first.sequence
+
+
+def _check_causes(engine: "Engine", verified: VerifiedGroup, item: Verified) -> None:
+    """Of a source's own entries what an event rests on may be in the very group: the seal between was lost."""
     for source, epoch, sequence, leaf in item.header.cause or ():
         known = engine.sources.get(source)
-        if known is None or (known.epoch, known.size) <= (epoch, sequence):
+        if _holds(verified, source, epoch, sequence) and sequence < item.header.sequence:
+            cause = verified.entries[sequence - verified.entries[0].header.sequence].entry
+            engine.recorder.causes[(source, epoch, sequence)] = cause
+        elif known is None or (known.epoch, known.size) <= (epoch, sequence):
             raise Parked("cause_not_applied", f"rests on {source}/{epoch}/{sequence}, which is not applied here yet")
         if leaf_hash(engine.recorder.cause_entry(source, epoch, sequence).header).hex() != leaf:
             raise Parked(CAUSE_DISPUTED, f"{source}/{epoch}/{sequence} is another entry here than the one it rests on")
