@@ -48,7 +48,8 @@ class OwnHead:
                 await self._replicator.progressed.wait()
         while self._replicator.lacks_own:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._replicator.progressed.wait(), RETRY_PAUSE_S)
+                async with asyncio.timeout(RETRY_PAUSE_S):
+                    await self._replicator.progressed.wait()
                 continue
             # Nothing came meanwhile; the database may have refused it only then.
             await self._replicator.take([])

@@ -204,7 +204,8 @@ class Writer:
             await asyncio.sleep(0)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
 
     def _moments(self) -> list[int | None]:
         if not self.writable:

@@ -13,7 +13,8 @@ from services.wallet.module import MODULE as WALLET
 MODULES = (WALLET, DEX)
 FOUND_AS = {
     "hold of an expired quote": "alarm",
-    "holds of an ended request": "alarm",
+    # A request that can't end outlives its time, and a tick may say so first, where a clock jumps over both.
+    "holds of an ended request": ("alarm", "desk:"),
     "both legs": "alarm",
     "quotes of an ended request": "desk:",
     "seal": "desk:",
