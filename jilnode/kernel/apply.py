@@ -44,10 +44,9 @@ def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful
             if (careful or not table.write_once) and not caches[table].knows(key):
                 wanted.rows.setdefault(table, set()).add(key)
         for source, epoch, sequence, _ in item.header.cause or ():
-            if (source, epoch, sequence) not in engine.recorder.causes and not _holds(
-                verified, source, epoch, sequence
-            ):
-                wanted.entries.add((source, epoch, sequence))
+            where = (source, epoch, sequence)
+            if where not in engine.recorder.causes and not _holds(verified, *where):
+                wanted.entries.add(where)
 
 
 def apply(engine: "Engine", verified: VerifiedGroup, *, careful: bool = False) -> None:

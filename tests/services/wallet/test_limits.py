@@ -93,6 +93,7 @@ async def test_what_is_granted_away_counts_at_home_and_bounds_the_other_node():
         assert not home.engine.alarms
 
 
+@pytest.mark.patches
 async def test_a_count_from_before_counts_had_a_bound_sends_as_many_debits_as_can_be_sent(monkeypatch):
     async with bank(2) as two:
         home, away = two.nodes
