@@ -25,6 +25,8 @@ WRITER_QUEUE_MAX: Final = 4096
 WRITER_BATCH_MAX: Final = 1024
 WRITER_BATCH_BYTES_MAX: Final = 16 * MEBIBYTE
 """Of this node's own entries in one commit, where the last one may end behind it; and of foreign ones."""
+WRITER_CALLERS_BYTES_MAX: Final = WRITER_BATCH_BYTES_MAX // 4 * 3
+"""Of them for callers. The rest is for deadlines and obligations, which nobody's load keeps back."""
 WRITER_FOREIGN_ENTRIES_MAX: Final = 512
 """Foreign entries applied in one commit cycle: a bounded share, so that local callers are never starved."""
 WRITER_DEADLINES_MAX: Final = 256
@@ -117,6 +119,7 @@ RELAY_FLUSH_TIMEOUT_S: Final = 5
 CLOSE_TIMEOUT_S: Final = 5
 
 assert HEADER_BYTES_MAX < EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX
+assert EVENT_BYTES_MAX < WRITER_BATCH_BYTES_MAX - WRITER_CALLERS_BYTES_MAX
 assert WRITER_BATCH_MAX <= WRITER_QUEUE_MAX
 assert WRITER_BATCH_MAX + WRITER_DEADLINES_MAX + WRITER_REACTIONS_MAX + 1 <= REPLICATOR_QUEUE_MAX
 assert 2 * (WRITER_BATCH_BYTES_MAX + EVENT_BYTES_MAX) < FEED_BYTES_MAX

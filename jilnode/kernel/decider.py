@@ -33,7 +33,7 @@ class Decider:
         """One after the other. Whoever is to wait for another node has no outcome yet."""
         touched = False
         for position, call in enumerate(calls):
-            if self._engine.recorder.full:
+            if self._engine.recorder.full_for_callers:
                 self._inbox.put_back(calls[position:])
                 return
             outcome: Answer | Rejected

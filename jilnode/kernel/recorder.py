@@ -34,6 +34,7 @@ from jilnode.limits import (
     RESIDENT_BYTES_PER_SOURCE_MAX,
     SEARCHABLE_BYTES_MAX,
     WRITER_BATCH_BYTES_MAX,
+    WRITER_CALLERS_BYTES_MAX,
 )
 
 __all__ = ("Recorder",)
@@ -77,6 +78,11 @@ class Recorder:
     def full(self) -> bool:
         """Whether the batch has as much of this node's own as one commit may have."""
         return self.size >= WRITER_BATCH_BYTES_MAX
+
+    @property
+    def full_for_callers(self) -> bool:
+        """Whether what is left of the commit is for what the node does unasked."""
+        return self.size >= WRITER_CALLERS_BYTES_MAX
 
     def begin_batch(self) -> None:
         self.entries = []

@@ -4,13 +4,17 @@ import asyncio
 
 import pytest
 
+from jilnode.kernel.codec import decode_header
+from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import CommitRefused, LockLost, Parked, Rejected
 from jilnode.kernel.ports import Commit
 from jilnode.kernel.seal import SealKey
 from jilnode.kernel.system import MARKS, Mark
-from jilnode.simulation.ledger import MODULE, POTS, Fill
+from jilnode.limits import EVENT_BYTES_MAX, WRITER_BATCH_BYTES_MAX
+from jilnode.simulation.ledger import MODULE, POTS, Ask, Fill
 from jilnode.stores.memory import Fate, MemoryStore
 from jilnode.stores.memory_disk import MemoryDisk
+from tests.kernel import shelf
 from tests.kit.node import START_US, TestNode, running
 from tests.kit.wait import eventually
 
@@ -58,6 +62,10 @@ def in_picky(refused: bytes) -> TestNode:
 async def amount(node: TestNode, key: str) -> int | None:
     row = await node.writer.query(lambda view: view[POTS].get(key))
     return None if row is None else row.amount
+
+
+def type_of(entry: Entry) -> str:
+    return decode_header(entry.header).type
 
 
 @pytest.fixture
@@ -233,3 +241,19 @@ async def test_a_database_that_is_full_accuses_nobody():
                 await two.follow(one)
         await two.follow(one)
         assert await amount(two, "a/ch-zug-01") == 13
+
+
+async def test_callers_who_fill_every_commit_keep_back_no_deadline_and_no_answer():
+    node = TestNode("ch-zug-01", [MODULE, shelf.MODULE])
+    commits: list[list[str]] = []
+    node.writer.listeners.append(lambda entries, seals: commits.append([type_of(entry) for entry in entries]))
+    async with running(node):
+        await node.run(Fill("a", 5, until_us=START_US + 1_000_000))
+        commits.clear()
+        node.clock.advance(2)
+        text = "x" * (EVENT_BYTES_MAX - 8_000)
+        puts = [shelf.Put(str(number), text) for number in range(3 * WRITER_BATCH_BYTES_MAX // len(text))]
+        await asyncio.gather(*map(node.run, [Ask(node.source, 1), *puts]))
+        assert "ledger.pot.expired" in commits[0]
+        assert "ledger.question.answered" in commits[1]
+        assert "shelf.jar.put" in commits[2]
