@@ -57,7 +57,9 @@ class Chores:
             if self._engine.recorder.full:
                 break
             if await self._answered(reaction, key):
-                self.obligations.close(reaction, key)
+                # What this very batch has ended ends with its commit (``observe``), which may yet be lost.
+                if not any(key in self._engine.caches[table].before for table in (reaction.table, reaction.answer)):
+                    self.obligations.close(reaction, key)
                 continue
             reacted = True
             outcome = await self._internal(reaction.table, key, reaction.command, now_us)

@@ -9,6 +9,7 @@ import pytest
 from jilnode.kernel.obligations import RETRY_MAX_US, RETRY_US, Obligations
 from jilnode.kernel.state import Context, State
 from jilnode.module import Command, CreatedBy, DerivedFrom, Module, Owned, Reaction, Rejected, Table
+from jilnode.stores.memory import Fate, MemoryStore
 from tests.kit.node import FakeClock, TestNode, running
 from tests.services.wallet.kit import turn
 
@@ -138,6 +139,26 @@ async def test_what_is_refused_is_tried_later_and_later():
         assert waits[:3] == [RETRY_US, 2 * RETRY_US, 4 * RETRY_US]
         assert waits == sorted(waits)
         assert waits[-1] == RETRY_MAX_US
+
+
+async def test_an_answer_that_was_lost_with_its_commit_is_given_again():
+    quiz = Quiz()
+    home = quiz.home
+    fates = [Fate.DURABLE]
+    home.store = home.kernel.store = home.writer.store = MemoryStore(home.disk, fate=lambda commit: fates[-1])
+    async with running(*quiz.nodes):
+        await quiz.greedy.run(Ask(1))
+        home.kernel.forbid_writes("until the question is there")
+        await home.follow(quiz.greedy)
+        ((key, _),) = await home.store.open_obligations(quiz.obligations.reactions[0], HOME, 1)
+        fates.append(Fate.LOST)
+        home.kernel.allow_writes()
+        # A command of somebody's own, which the node would have run unasked as well, and does in the same commit.
+        with pytest.raises(Rejected, match="commit_failed"):
+            await home.run(Tell(key))
+        fates.append(Fate.DURABLE)
+        await quiz.until_quiet()
+        assert quiz.answered(GREEDY) == 1
 
 
 async def test_a_row_of_which_no_command_can_be_made_stops_nobody():
