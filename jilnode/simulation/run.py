@@ -18,6 +18,7 @@ from jilnode.simulation.world import World
 from services.dex.module import MODULE as DEX
 from services.dex.pools.rows import LIQUIDITY, SWAPS
 from services.dex.rfq.rows import SETTLEMENTS
+from services.dex.router.rows import ROUTES
 from services.dex.rows import TRADES
 
 __all__ = ("Report", "simulate")
@@ -50,6 +51,8 @@ class Report(msgspec.Struct, frozen=True):
     """Quotes that were accepted."""
     pool_acts: int
     """Swaps, and what was put into pools and taken out."""
+    routes: int
+    """Taken by the router, by whichever lane."""
     books: int
     finding: str | None
 
@@ -63,8 +66,8 @@ class Report(msgspec.Struct, frozen=True):
             f"{self.entries} entries; {self.acknowledged} answers ({self.replayed} again), {self.refused} refusals",
             f"{self.crashes} crashes, {self.restores} restores from older copies, {self.partitions} partitions, "
             f"{self.clock_jumps} clock jumps",
-            f"{self.trades} trades, {self.settlements} quotes accepted, {self.pool_acts} acts at pools; "
-            f"{self.books} times a node's book was compared with its owner's",
+            f"{self.trades} trades, {self.settlements} quotes accepted, {self.pool_acts} acts at pools, "
+            f"{self.routes} routes; {self.books} times a node's book was compared with its owner's",
             f"trace {self.trace}",
         ]
         if self.finding is None:
@@ -84,6 +87,7 @@ class Report(msgspec.Struct, frozen=True):
             ("simulation.trades", self.trades, "1"),
             ("simulation.settlements", self.settlements, "1"),
             ("simulation.pool_acts", self.pool_acts, "1"),
+            ("simulation.routes", self.routes, "1"),
             ("simulation.books_compared", self.books, "1"),
             ("simulation.findings", 0 if self.finding is None else 1, "1"),
         ]
@@ -153,6 +157,7 @@ def simulate(
         0 if audit is None else audit.count(TRADES.name),
         0 if audit is None else audit.count(SETTLEMENTS.name),
         0 if audit is None else audit.count(SWAPS.name, LIQUIDITY.name),
+        0 if audit is None else audit.count(ROUTES.name),
         0 if audit is None else audit.books,
         finding,
     )

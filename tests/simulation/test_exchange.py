@@ -7,6 +7,7 @@ from jilnode.simulation import simulate
 from jilnode.simulation.exchange.desk_mutants import DESK_MUTANTS
 from jilnode.simulation.exchange.mutants import BOOK_MUTANTS
 from jilnode.simulation.exchange.pool_mutants import POOL_MUTANTS
+from jilnode.simulation.exchange.route_mutants import ROUTE_MUTANTS
 from services.dex.module import MODULE as DEX
 from services.wallet.module import MODULE as WALLET
 
@@ -39,9 +40,15 @@ FOUND_AS = {
     "halt": "pool:",
     "mean price": "pool:",
     "pool of a replica": "book:",
+    "best lane": "route:",
+    "pool's lane": "route:",
+    "quote's lane": "route:",
+    "lane's word": "route:",
+    "least output of a route": "least:",
+    "deadline of a route": ("route:", "least:"),
 }
-"""What finds each broken rule of the desk and of pools, and not something else that breaks with it; an alarm is of the
-wallet's own rules, which are never off."""
+"""What finds each broken rule of the desk, of pools and of the router, and not something else that breaks with it; an
+alarm is of the wallet's own rules, which are never off."""
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -52,6 +59,7 @@ def test_a_small_fleet_with_markets_holds(seed):
     assert report.trades > 20
     assert report.settlements > 1
     assert report.pool_acts > 10
+    assert report.routes > 10
     assert report.books > 100
 
 
@@ -71,6 +79,7 @@ def test_the_same_seed_is_the_same_run():
     one, two = (simulate(seed=5, steps=3_000, nodes=4, modules=MODULES) for _ in range(2))
     assert (one.trace, one.entries) == (two.trace, two.entries)
     assert (one.trades, one.settlements, one.pool_acts) == (two.trades, two.settlements, two.pool_acts)
+    assert one.routes == two.routes
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -110,6 +119,14 @@ def test_a_broken_rule_of_requests_for_quotes_is_found(name):
 @pytest.mark.parametrize("name", POOL_MUTANTS)
 def test_a_broken_rule_of_pools_is_found(name):
     finding = found(POOL_MUTANTS[name])
+    assert finding.startswith(FOUND_AS[name]), finding
+
+
+@pytest.mark.patches
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ROUTE_MUTANTS)
+def test_a_broken_rule_of_the_router_is_found(name):
+    finding = found(ROUTE_MUTANTS[name])
     assert finding.startswith(FOUND_AS[name]), finding
 
 

@@ -11,6 +11,8 @@ from services.dex.pools.views import LiquidityView, SwapView
 from services.dex.rfq.intents import AcceptQuote
 from services.dex.rfq.rows import SETTLEMENTS
 from services.dex.rfq.views import QuoteView, RequestView, SettlementView
+from services.dex.router.rows import ROUTES
+from services.dex.router.views import RouteView
 from services.dex.rows import CLOSED, TRADES
 from services.dex.views import BatchView, OrderView, ReplacedView
 from services.wallet.amounts import parse_amount
@@ -43,6 +45,8 @@ def check_answer(known: Source, command: Any, reply: Any) -> None:
             raise Finding(f"accepted: {known.name} settled {reply.quote_id}, and {command.id} was accepted (Q3)")
     elif isinstance(reply, SwapView | LiquidityView):
         _act(known, command, reply)
+    elif isinstance(reply, RouteView):
+        _route(known, command, reply)
 
 
 def _order(known: Source, reply: OrderView) -> None:
@@ -84,6 +88,17 @@ def _act(known: Source, command: Any, reply: SwapView | LiquidityView) -> None:
     for least, amount, scale in wanted:
         if amount < parse_amount(least, scale, ""):
             raise Finding(f"least: {known.name} gave {amount} in {reply.id}, and {least} was the least")
+
+
+def _route(known: Source, command: Any, reply: RouteView) -> None:
+    row = known.rows[ROUTES.name].get(_key(reply.id or ""))
+    if row is None or (row.at_us, row.lane) != (reply.at_us, reply.lane):
+        raise Finding(f"lost: {known.name} acknowledged route {reply.id} by {reply.lane}")
+    if row.at_us > command.deadline_us:
+        raise Finding(f"least: {known.name} took {reply.id} {row.at_us - command.deadline_us} us after its deadline")
+    output = next(lane.output for lane in row.lanes if lane.lane == row.lane)
+    if output < parse_amount(command.min_out, row.scale_out, ""):
+        raise Finding(f"least: {known.name} gave {output} by {reply.id}, and {command.min_out} was the least")
 
 
 def _key(name: str) -> str:

@@ -16,10 +16,12 @@ from jilnode.simulation.exchange.desk import DeskEvent, DeskShape
 from jilnode.simulation.exchange.disks import check_holds, check_money, check_pools, check_written
 from jilnode.simulation.exchange.money import Moved
 from jilnode.simulation.exchange.pool import Act, ShadowPool
+from jilnode.simulation.exchange.route import best_elsewhere, check_route
 from jilnode.simulation.exchange.source import ACTING, KEPT, WATCHED, WRITTEN, Source
 from jilnode.simulation.finding import Finding, SectionRows
 from services.dex.pools.rows import LIQUIDITY, POOLS, REMOVE, SWAPS, Liquidity
 from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS, Quote
+from services.dex.router.rows import ROUTES
 from services.dex.rows import BOOKS, CLOSED, GROUPS, MARKETS, ORDERS, TRADES, Order, Trade
 from services.wallet.rows import ACCOUNTS
 
@@ -72,9 +74,12 @@ class ExchangeAudit:
                 known.books[key] = ShadowBook(key, terms, found[BOOKS.name].pop(key))
         if any(found[name] for name in ACTING):
             expected: Moved = {}
+            routes = [(route, best_elsewhere(known, route, time_us)) for route in found[ROUTES.name].values()]
             self._books(where, size, known, found, expected)
             self._desk(DeskEvent(where, time_us, *[found[table.name] for table in _DESK]), size, known, expected)
             self._pools(where, size, known, found, expected)
+            for route, elsewhere in routes:
+                check_route(where, time_us, route, elsewhere, expected)
             for balance in moved.keys() | expected.keys():
                 change, should = moved.get(balance, 0), expected.get(balance, 0)
                 if change != should:

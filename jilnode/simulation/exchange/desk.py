@@ -25,11 +25,17 @@ DeskShape = dict[str, tuple[str, tuple[tuple[str, int, bool], ...]]]
 """request -> (state, (quote, price, shown), the taker's best first)."""
 
 
-class Legs(NamedTuple):
-    """(asset, amount, fee) of what the taker and of what the maker gives, in minor units."""
+class Leg(NamedTuple):
+    asset: str
+    amount: int
+    fee: int
 
-    taker: tuple[str, int, int]
-    maker: tuple[str, int, int]
+
+class Legs(NamedTuple):
+    """What the taker and what the maker gives, in minor units."""
+
+    taker: Leg
+    maker: Leg
 
 
 class DeskEvent(NamedTuple):
@@ -170,8 +176,8 @@ def legs(quote: Quote | Settlement) -> Legs:
     turnover = Fraction(quote.price * terms.quantity, PRICES * 10**terms.base_scale) * 10**terms.quote_scale
     if turnover.denominator != 1:
         raise Finding(f"desk: {quote.price} x {terms.quantity} leaves a remainder")
-    paid = (terms.quote, turnover.numerator, ceiling(turnover.numerator, terms.fee_bps))
-    sold = (terms.base, terms.quantity, ceiling(terms.quantity, terms.fee_bps))
+    paid = Leg(terms.quote, turnover.numerator, ceiling(turnover.numerator, terms.fee_bps))
+    sold = Leg(terms.base, terms.quantity, ceiling(terms.quantity, terms.fee_bps))
     return Legs(paid, sold) if terms.side == "buy" else Legs(sold, paid)
 
 

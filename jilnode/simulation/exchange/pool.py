@@ -53,6 +53,10 @@ class ShadowPool:
             self._accumulated(where, before)
         self.shapes.append((size, row))
 
+    def gives(self, asset_in: str, amount: int) -> int:
+        """What a swap gives now; of no use where nothing is in the pool."""
+        return _output(self.row, asset_in, amount)
+
     def check_backed(self, where: str, money: Money) -> None:
         """M6, to the unit."""
         row = self.row
@@ -70,15 +74,12 @@ class ShadowPool:
 
     def _swapped(self, where: str, before: Pool, act: Swapped, expected: Moved) -> None:
         row = self.row
-        buys = act.asset_in == before.quote
-        x, y = (before.quote_reserve, before.base_reserve) if buys else (before.base_reserve, before.quote_reserve)
-        x_now, y_now = (row.quote_reserve, row.base_reserve) if buys else (row.base_reserve, row.quote_reserve)
+        (x, y), (x_now, y_now) = _sides(before, act.asset_in), _sides(row, act.asset_in)
         if (x_now - x, y_now - y) != (act.amount_in, -act.amount_out) or row.shares != before.shares:
             raise Finding(f"pool: {where} moves {self.key} by something else than was swapped")
         if x_now * y_now < x * y:
             raise Finding(f"pool: {where} takes the product of {self.key} from {x * y} to {x_now * y_now} (M1)")
-        effective = Fraction(act.amount_in * (BASIS_POINTS - before.fee_bps), BASIS_POINTS)
-        out = y - ceil(x * y / (x + effective))
+        out = _output(before, act.asset_in, act.amount_in)
         if act.amount_out != out:
             raise Finding(f"pool: {where} gives {act.amount_out} of {act.asset_out}, and not {out} (M1)")
         _move(expected, act.account, self.key, act.asset_in, act.amount_in)
@@ -122,6 +123,19 @@ class ShadowPool:
             price = floor(Fraction(other * 2**PRICE_BITS, reserve)) if before.shares else 0
             if int(found) != int(was) + price * (row.at_us - before.at_us):
                 raise Finding(f"pool: {where} adds something else to the mean price of {self.key}")
+
+
+def _sides(pool: Pool, asset_in: str) -> tuple[int, int]:
+    """(reserve of the asset that comes, of the one that goes)."""
+    if asset_in == pool.quote:
+        return pool.quote_reserve, pool.base_reserve
+    return pool.base_reserve, pool.quote_reserve
+
+
+def _output(pool: Pool, asset_in: str, amount: int) -> int:
+    x, y = _sides(pool, asset_in)
+    effective = Fraction(amount * (BASIS_POINTS - pool.fee_bps), BASIS_POINTS)
+    return y - ceil(x * y / (x + effective))
 
 
 def _move(expected: Moved, debit: str, credit: str, asset: str, amount: int) -> None:

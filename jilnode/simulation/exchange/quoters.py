@@ -49,7 +49,7 @@ class Quoters:
             return setting.operate(node, SetRfqFee(randomness.randrange(0, 40)))
         if what < 0.06 and offers:
             _, quote = self._offers[randomness.choice(offers)]
-            return setting.freeze(self._number(quote.account))
+            return setting.freeze(self._setting.number(quote.account))
         if what < 0.10 and self._asked:
             node, request = self._asked[randomness.choice(list(self._asked))]
             return self._by(node, request.account, CancelRequest(request.id))
@@ -84,12 +84,7 @@ class Quoters:
         return quote.valid_until_us > now_us and (quote.shown or request.quotes_until_us <= now_us)
 
     def _by(self, node: int, account: str, command: Any) -> Errand:
-        return self._setting.trade(node, self._number(account), command)
-
-    def _number(self, account: str) -> int:
-        """The first one's, where its home has lost the account."""
-        numbers = [number for number in self._setting.accounts() if self._setting.account(number) == account]
-        return numbers[0] if numbers else 0
+        return self._setting.trade(node, self._setting.number(account), command)
 
     def _request(self) -> Errand:
         """Mostly where the assets are traded; now and then at the taker's home, where there may be no market."""

@@ -101,6 +101,10 @@ class Setting:
         made = self._made.get(f"account {number}")
         return "" if made is None else made.id
 
+    def number(self, account: str) -> int:
+        """The first one's, where its home has lost the account."""
+        return next((number for number in self.accounts() if self.account(number) == account), 0)
+
     def accounts(self) -> list[int]:
         return [number for number in range(ACCOUNTS) if f"account {number}" in self._made]
 
@@ -127,6 +131,10 @@ class Setting:
         """As a client of that node reads it off its answers."""
         found = self._world.nodes[node]
         return found.engine.now_us() if found.writable else found.clock.wall_us()
+
+    def deadline_us(self, node: int) -> int:
+        """Some are over before the command is decided, or before it is tried again."""
+        return self.now_us(node) + self._world.random.choice((200, 20_000, 3_600_000_000, 3_600_000_000))
 
     def trade(self, node: int, account: int, command: Any) -> Errand:
         """By the account's owner, at ``node``; now and then somebody asks the wrong one."""

@@ -10,12 +10,13 @@ from jilnode.simulation.exchange.pool import ShadowPool
 from jilnode.simulation.finding import Finding
 from services.dex.pools.rows import LIQUIDITY, POOLS, SWAPS
 from services.dex.rfq.rows import ENDED_QUOTES, ENDED_REQUESTS, QUOTES, REQUESTS, SETTLEMENTS
+from services.dex.router.rows import ROUTES
 from services.dex.rows import BOOKS, CLOSED, GROUPS, MARKETS, ORDERS, TRADES
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("ACTING", "KEPT", "WATCHED", "WRITTEN", "Source")
 
-WRITTEN: tuple[Table[Any], ...] = (TRADES, SETTLEMENTS, SWAPS, LIQUIDITY)
+WRITTEN: tuple[Table[Any], ...] = (TRADES, SETTLEMENTS, SWAPS, LIQUIDITY, ROUTES)
 """What was done, once and for ever: everybody has all of it, as far as they have heard."""
 _PEOPLE: tuple[Table[Any], ...] = (ACCOUNTS, GROUPS)
 _MOVING: tuple[Table[Any], ...] = (BOOKS, REQUESTS, QUOTES, POOLS)
@@ -41,6 +42,11 @@ class Source:
         """Whether an operator has halted a market of the two assets here."""
         pair = {one, other}
         return any(book.terms.halted and {book.terms.base, book.terms.quote} == pair for book in self.books.values())
+
+    def pays(self, account: str) -> bool:
+        """Whether the account is surely fit to pay here: one that is at home here, and not frozen."""
+        row = self.rows[ACCOUNTS.name].get(account) if account.startswith(f"{self.name}/") else None
+        return row is not None and row.status == "active"
 
     def keepers(self) -> dict[str, Hold]:
         """What should be reserved, by the keys of open orders and live quotes."""

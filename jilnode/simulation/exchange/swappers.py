@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jilnode.simulation.clients import Errand
 from jilnode.simulation.exchange.setting import Pool, Setting
+from jilnode.simulation.exchange.units import UNITS, text_of, units_of
 from services.dex.pools.intents import AddLiquidity, RemoveLiquidity, SetPoolStatus, Swap
 from services.dex.pools.views import LiquidityView
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Swappers",)
 
-UNITS = 10_000
-"""Minor units of one whole, of every asset."""
 REMEMBERED = 20
 LEAST = "0.0001"
 
@@ -47,22 +46,22 @@ class Swappers:
         accounts = {self._setting.account(account): account for account in self._setting.accounts()}
         if isinstance(reply, LiquidityView) and reply.side == "add" and reply.account in accounts:
             self._filled.add(reply.pool)
-            part = (reply.pool, accounts[reply.account], _units(reply.shares))
+            part = (reply.pool, accounts[reply.account], units_of(reply.shares))
             self._parts = [*self._parts[-REMEMBERED:], part]
 
     def _add(self, pool: Pool, account: int) -> Errand:
         randomness = self._random
         base = randomness.randint(1, 5 * UNITS)
         quote = base * randomness.randint(90, 110)
-        least = LEAST if randomness.random() < 0.8 else _text(base)
+        least = LEAST if randomness.random() < 0.8 else text_of(base)
         command = AddLiquidity(
             pool.name,
             self._setting.account(account),
-            _text(base),
-            _text(quote),
+            text_of(base),
+            text_of(quote),
             least,
             LEAST,
-            self._deadline_us(pool),
+            self._setting.deadline_us(pool.node),
         )
         return self._setting.trade(pool.node, account, command)
 
@@ -71,9 +70,14 @@ class Swappers:
         _, account, shares = part
         if self._random.random() < 0.7:
             shares = self._random.randint(1, shares)
-        least = LEAST if self._random.random() < 0.8 else _text(shares)
+        least = LEAST if self._random.random() < 0.8 else text_of(shares)
         command = RemoveLiquidity(
-            pool.name, self._setting.account(account), _text(shares), LEAST, least, self._deadline_us(pool)
+            pool.name,
+            self._setting.account(account),
+            text_of(shares),
+            LEAST,
+            least,
+            self._setting.deadline_us(pool.node),
         )
         return self._setting.trade(pool.node, account, command)
 
@@ -89,22 +93,8 @@ class Swappers:
             pool.name,
             self._setting.account(account),
             pool.quote if buys else pool.base,
-            _text(amount),
-            _text(least),
-            self._deadline_us(pool),
+            text_of(amount),
+            text_of(least),
+            self._setting.deadline_us(pool.node),
         )
         return self._setting.trade(pool.node, account, command)
-
-    def _deadline_us(self, pool: Pool) -> int:
-        """Some are over before the command is decided, or before it is tried again."""
-        left_us = self._random.choice((200, 20_000, 3_600_000_000, 3_600_000_000))
-        return self._setting.now_us(pool.node) + left_us
-
-
-def _text(units: int) -> str:
-    return f"{units // UNITS}.{units % UNITS:04}"
-
-
-def _units(text: str) -> int:
-    whole, _, decimals = text.partition(".")
-    return int(whole) * UNITS + int(decimals.ljust(4, "0"))

@@ -7,6 +7,7 @@ from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.simulation.clients import Errand
 from jilnode.simulation.exchange.quoters import Quoters
+from jilnode.simulation.exchange.routers import Routers
 from jilnode.simulation.exchange.setting import NEVER, Setting
 from jilnode.simulation.exchange.swappers import Swappers
 from jilnode.simulation.exchange.traders import Traders
@@ -34,7 +35,7 @@ class ExchangeWork:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._setting = Setting(world)
-        self._trades: list[_Trade] = [kind(world, self._setting) for kind in (Traders, Quoters, Swappers)]
+        self._trades: list[_Trade] = [kind(world, self._setting) for kind in (Traders, Quoters, Swappers, Routers)]
         self._weights = [trade.weight for trade in self._trades]
 
     def errand(self) -> Errand:
