@@ -41,6 +41,7 @@ FOUND_AS = {
     "mean price": "pool:",
     "pool of a replica": "book:",
     "best lane": "route:",
+    "lanes of the book": "route:",
     "pool's lane": "route:",
     "quote's lane": "route:",
     "lane's word": "route:",

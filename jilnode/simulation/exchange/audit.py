@@ -74,7 +74,10 @@ class ExchangeAudit:
                 known.books[key] = ShadowBook(key, terms, found[BOOKS.name].pop(key))
         if any(found[name] for name in ACTING):
             expected: Moved = {}
-            routes = [(route, best_elsewhere(known, route, time_us)) for route in found[ROUTES.name].values()]
+            routes = [
+                (route, best_elsewhere(known, route, time_us, self._owner(known, route.account)))
+                for route in found[ROUTES.name].values()
+            ]
             self._books(where, size, known, found, expected)
             self._desk(DeskEvent(where, time_us, *[found[table.name] for table in _DESK]), size, known, expected)
             self._pools(where, size, known, found, expected)

@@ -1,9 +1,10 @@
-"""One route as its event tells it, judged by what this node's pools and live quotes would have given instead.
+"""One route as its event tells it, judged by what this node's pools, books and live quotes would have given instead.
 
-What they would have given is computed by the simulation's own formulas. What the book would have is not: an order's
-maker may not be fit to pay, and only the node knows. That the book's makers are met in their order is checked with it.
+What they would have given is computed by the simulation's own formulas; of a book where each maker who would be met is
+surely fit to pay. Of others only the node knows.
 """
 
+from jilnode.simulation.exchange.book import ShadowBook, ceiling, notional
 from jilnode.simulation.exchange.desk import legs
 from jilnode.simulation.exchange.money import Moved
 from jilnode.simulation.exchange.source import Source
@@ -13,8 +14,9 @@ from services.dex.router.rows import Route
 __all__ = ("best_elsewhere", "check_route")
 
 
-def best_elsewhere(known: Source, route: Route, time_us: int) -> int:
-    """The most that a pool, or a quote that could be accepted, gives for the amount; before the event is applied."""
+def best_elsewhere(known: Source, route: Route, time_us: int, owner: str) -> int:
+    """The most that a pool, a book, or a quote that could be accepted, gives for the amount; before the event is
+    applied. ``owner``: whose the route's account is."""
     if known.halted(route.asset_in, route.asset_out):
         return 0
     pair = {route.asset_in, route.asset_out}
@@ -35,7 +37,29 @@ def best_elsewhere(known: Source, route: Route, time_us: int) -> int:
             and known.pays(quote.account)
         ):
             found.append(maker.amount)
+    for book in known.books.values():
+        if {book.terms.base, book.terms.quote} == pair:
+            found.append(_taken(known, book, route, time_us, owner))
     return max(found)
+
+
+def _taken(known: Source, book: ShadowBook, route: Route, time_us: int, owner: str) -> int:
+    """What an order for as many lots as the amount pays for gets, lot by lot. 0 where the book ends before, or comes to
+    somebody who may not be fit."""
+    terms, buys = book.terms, route.asset_in == book.terms.quote
+    paid = output = 0
+    for key, price, remaining in book.shapes[-1][1]["book", "sell" if buys else "buy"]:
+        order = book.orders[key]
+        late = 0 < order.expires_us <= time_us
+        if late or not known.pays(order.account) or order.account == route.account or order.group == owner:
+            return 0
+        turnover = notional(terms, price, terms.lot)
+        pays, gets = (turnover, terms.lot) if buys else (terms.lot, turnover)
+        for _ in range(remaining // terms.lot):
+            if paid + pays + ceiling(paid + pays, terms.taker_bps) > route.amount_in:
+                return output
+            paid, output = paid + pays, output + gets
+    return 0
 
 
 def check_route(where: str, time_us: int, route: Route, elsewhere: int, expected: Moved) -> None:

@@ -24,11 +24,11 @@ def worst_lane() -> list[AbstractContextManager[Any]]:
     return [patch.object(commands, "choose", worst)]
 
 
-def lanes_forgotten(name: str) -> list[AbstractContextManager[Any]]:
-    """A lane is never asked."""
+def lanes_forgotten(*names: str) -> list[AbstractContextManager[Any]]:
+    """Some lanes are never asked."""
 
     def forgetful(*arguments: Any) -> Any:
-        return [quote for quote in quotes_of(*arguments) if quote.lane != name]
+        return [quote for quote in quotes_of(*arguments) if quote.lane not in names]
 
     return [patch.object(commands, "quotes_of", forgetful)]
 
@@ -58,6 +58,7 @@ def deadlines_ignored() -> list[AbstractContextManager[Any]]:
 ROUTE_MUTANTS: Mutants = broken_each(
     {
         "best lane": worst_lane,
+        "lanes of the book": lambda: lanes_forgotten("book", "split"),
         "pool's lane": lambda: lanes_forgotten("pool"),
         "quote's lane": lambda: lanes_forgotten("rfq"),
         "lane's word": promises,
