@@ -5,6 +5,7 @@ import msgspec
 from jilnode.kernel.state import Context, State
 from jilnode.limits import INT64_MAX
 from jilnode.module import Action, Rejected
+from services.dex.fields import sent_as
 from services.dex.pools.curve import (
     MINIMUM_LIQUIDITY,
     accumulated,
@@ -96,6 +97,7 @@ def set_status(state: State, context: Context, command: SetPoolStatus) -> None:
     state[POOLS].put(key, msgspec.structs.replace(pool, halted=command.halted))
 
 
+@sent_as("/base")
 def add_liquidity(state: State, context: Context, command: AddLiquidity) -> None:
     key, pool = own_pool(state, context, command.pool)
     account = trader_of(state, context, command.account)
@@ -114,7 +116,8 @@ def add_liquidity(state: State, context: Context, command: AddLiquidity) -> None
     ledger = Ledger(state, context)
     purpose = ("liquidity", key, most[0])
     ledger.pay(account, key, pool.base, base, pool.base_scale, act, purpose)
-    ledger.pay(account, key, pool.quote, quote, pool.quote_scale, act, purpose)
+    with sent_as("/quote"):
+        ledger.pay(account, key, pool.quote, quote, pool.quote_scale, act, purpose)
     ledger.issue(asset, account, shares, pool.share_scale)
     if locked:
         ledger.issue(asset, key, locked, pool.share_scale)
@@ -123,6 +126,7 @@ def add_liquidity(state: State, context: Context, command: AddLiquidity) -> None
     ledger.write()
 
 
+@sent_as("/shares")
 def remove_liquidity(state: State, context: Context, command: RemoveLiquidity) -> None:
     """Nothing but a frozen account keeps anybody's money in a pool."""
     key, pool = own_pool(state, context, command.pool)
@@ -148,6 +152,7 @@ def remove_liquidity(state: State, context: Context, command: RemoveLiquidity) -
     ledger.write()
 
 
+@sent_as("/amount_in")
 def swap(state: State, context: Context, command: Swap) -> None:
     key, pool = own_pool(state, context, command.pool)
     account = trader_of(state, context, command.account)

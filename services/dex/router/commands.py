@@ -4,6 +4,7 @@ from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Floor
 from services.dex.commands.orders import group_of
+from services.dex.fields import sent_as
 from services.dex.pools.commands import check_deadline, trader_of
 from services.dex.rfq.commands.acceptances import acceptance
 from services.dex.rfq.rows import QUOTES
@@ -18,6 +19,7 @@ from services.wallet.commands.accounts import account_of, asset_of
 __all__ = ("review_route", "take_route")
 
 
+@sent_as("/amount_in")
 def take_route(state: State, context: Context, command: TakeRoute) -> None:
     account = trader_of(state, context, command.account)
     check_deadline(context, command.deadline_us)

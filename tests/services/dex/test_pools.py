@@ -238,8 +238,21 @@ async def test_who_may_do_what():
         await refused(made.remove("b", a, 10), "not_your_account", "/account")
         await refused(made.swap("a", a, POOL, 10), "not_in_pool", "/asset_in")
         await made.exchange.operate(SetStatus(a, "frozen"))
-        await refused(made.swap("a", a, BASE, 10), "account_frozen")
-        await refused(made.remove("a", a, 10), "account_frozen")
+        for attempt in (made.swap("a", a, BASE, 10), made.add("a", a, 10, 10), made.remove("a", a, 10)):
+            await refused(attempt, "account_frozen", "/account")
+
+
+async def test_what_an_account_lacks_is_said_of_what_was_sent():
+    """The wallet knows no amount_in, no shares and no two sides."""
+    async with pools() as made:
+        _, b = await filled(made)
+        more = 10**12
+        await refused(made.swap("b", b, BASE, more), "insufficient_funds", "/amount_in")
+        await refused(made.add("b", b, more, more * 1000), "insufficient_funds", "/base")
+        await made.exchange.operate(Issue(BASE, b, text(more)))
+        await refused(made.add("b", b, more, more * 1000), "insufficient_funds", "/quote")
+        await refused(made.remove("b", b, 10), "insufficient_funds", "/shares")
+        check_pools(made.home)
 
 
 async def test_pools_are_made_once_for_a_pair():

@@ -73,8 +73,8 @@ async def test_a_frozen_taker_can_t_ask_and_a_frozen_maker_can_t_quote():
         request = await one.ask()
         for account in (one.taker, one.maker):
             await one.exchange.operate(SetStatus(account, "frozen"))
-        await refused(one, one.ask(), "account_frozen", 403, "/debit")
-        await refused(one, one.offer(request, "1"), "account_frozen", 403, "/debit")
+        await refused(one, one.ask(), "account_frozen", 403, "/account")
+        await refused(one, one.offer(request, "1"), "account_frozen", 403, "/account")
 
 
 async def test_a_halted_market_of_the_pair_stops_the_desk_too():
@@ -107,7 +107,7 @@ OFFERS = {
     "a price beyond 64 bits": ({"price": "9000000000"}, "bad_notional", 422, "/price"),
     "the past": ({"valid_until_us": 0.0}, "bad_expiry", 400, "/valid_until_us"),
     "longer than the request": ({"valid_until_us": 91}, "bad_expiry", 400, "/valid_until_us"),
-    "more than there is": ({"price": "0.1"}, "insufficient_funds", 422, "/amount"),
+    "more than there is": ({"price": "0.1"}, "insufficient_funds", 422, "/price"),
 }
 
 
@@ -258,9 +258,9 @@ async def test_the_quote_of_a_maker_who_was_frozen_is_void():
 async def test_a_taker_who_can_t_pay_changes_nothing():
     async with desk() as one:
         quote = await one.offer(await one.ask(), "10000.0001")
-        await refused(one, one.accept(quote), "insufficient_funds", 422, "/amount")
+        await refused(one, one.accept(quote), "insufficient_funds", 422, "/id")
         await one.exchange.operate(SetStatus(one.taker, "frozen"))
-        await refused(one, one.accept(quote), "account_frozen", 403, "/debit")
+        await refused(one, one.accept(quote), "account_frozen", 403, "/id")
         check_desk(one.home)
 
 

@@ -157,7 +157,7 @@ async def test_who_has_too_little_takes_no_part_of_a_route():
     async with pools() as made:
         await prepared(made)
         poor = await made.exchange.trader("p", "10", "")
-        await refused(made.route("p", poor, BASE, 200_000), "insufficient_funds")
+        await refused(made.route("p", poor, BASE, 200_000), "insufficient_funds", "/amount_in")
         assert made.has(poor, BASE) == 100_000
         check_exchange(made.home)
         check_pools(made.home)

@@ -2,6 +2,7 @@
 
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
+from services.dex.fields import sent_as
 from services.dex.rfq.commands.ending import end_quote, end_request
 from services.dex.rfq.commands.quotes import known_quote, unknown_quote
 from services.dex.rfq.commands.requests import check_here
@@ -19,6 +20,7 @@ from services.wallet.rows import Account
 __all__ = ("accept_quote", "acceptance", "review_acceptance", "settle")
 
 
+@sent_as("/id", "/id")
 def accept_quote(state: State, context: Context, command: AcceptQuote) -> None:
     """The maker pays out of what the quote holds, the taker out of what is available. What the taker lacks refuses the
     command and leaves everything as it was: the quote too."""

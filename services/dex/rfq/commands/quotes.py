@@ -5,6 +5,7 @@ import msgspec
 from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
+from services.dex.fields import sent_as
 from services.dex.pairs import check_pair
 from services.dex.queues import account_at
 from services.dex.rfq.commands.ending import end_quote, live_quotes
@@ -36,6 +37,7 @@ ACCOUNT_QUOTES_MAX = 1000
 """Live ones of one account, at this node."""
 
 
+@sent_as("/price")
 def submit_quote(state: State, context: Context, command: SubmitQuote) -> None:
     request_key, request, account, row = _asked(state, context, command)
     check_debit(context, account, row)

@@ -6,6 +6,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.state import Context, State
 from jilnode.module import Action, Rejected
 from services.dex.commands.markets import BPS_MAX
+from services.dex.fields import sent_as
 from services.dex.pairs import check_pair
 from services.dex.rfq.commands.ending import end_request, live_quotes
 from services.dex.rfq.intents import CancelRequest, OpenRequest, ReviewRequest, SetRfqFee
@@ -45,6 +46,7 @@ ACCEPT_DAYS_MAX = 1
 ACCEPT_DEFAULT_US = 60_000_000
 
 
+@sent_as("/quantity")
 def open_request(state: State, context: Context, command: OpenRequest) -> None:
     account, row = account_of(state, command.account, "/account")
     check_owner(context, row, "/account")
