@@ -43,7 +43,7 @@ def mass_quote(state: State, context: Context, command: MassQuote) -> None:
         PlaceOrder(command.market, command.account, quote.side, quote.quantity, quote.price, "post_only")
         for quote in command.quotes
     )
-    _place_all(floor, orders, "/quotes", len(old))
+    _place_all(floor, orders, "/quotes", len(old), shared=("/account", "/market"))
 
 
 def review_batch(state: State, context: Context, command: PlaceOrders) -> Action:
@@ -72,8 +72,11 @@ def review_quotes(state: State, context: Context, command: MassQuote) -> Action 
     return Action("dex.quotes", action.zones, {**action.facts, "quotes": quotes})
 
 
-def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdrawn: int) -> None:
-    """An order that lacks money which lies elsewhere is refused as others are, and the money is asked for."""
+def _place_all(
+    floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdrawn: int, shared: tuple[str, ...] = ()
+) -> None:
+    """An order that lacks money which lies elsewhere is refused as others are, and the money is asked for. ``shared``:
+    the fields that were sent once for all of them."""
     state, context = floor.state, floor.context
     batch = context.new_key()
     keys = [context.new_key() for _ in orders]
@@ -87,7 +90,9 @@ def _place_all(floor: Floor, orders: tuple[PlaceOrder, ...], field: str, withdra
                     desk = desks[order.market] = floor.desk(*market_of(state, context, order.market))
                 place_at(desk, key, order, quoting=field == "/quotes")
         except Rejected as rejected:
-            refused.append((index, rejected.code, rejected.detail, f"{field}/{index}{rejected.field or ''}"))
+            at = rejected.field or ""
+            at = at if at in shared else f"{field}/{index}{at}"
+            refused.append((index, rejected.code, rejected.detail, at))
             if isinstance(rejected.follow_up, RequestShare):
                 request_share(state, context, rejected.follow_up)
     state[BATCHES].insert(batch, Batch(len(orders), withdrawn, tuple(refused)))

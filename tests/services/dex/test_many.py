@@ -8,7 +8,16 @@ import pytest
 from jilnode.kernel.codec import rows_of
 from jilnode.kernel.errors import Rejected
 from jilnode.limits import EVENT_BYTES_MAX
-from services.dex.intents import CancelAll, CreateMarket, MassQuote, PlaceOrder, PlaceOrders, QuoteEntry, ReplaceOrder
+from services.dex.intents import (
+    CancelAll,
+    CreateMarket,
+    MassQuote,
+    PlaceOrder,
+    PlaceOrders,
+    QuoteEntry,
+    ReplaceOrder,
+    SetMarketStatus,
+)
 from services.dex.module import MODULE as DEX
 from services.dex.rows import BOOKS, CLOSED, ORDERS, SWEEPS, TRADES
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, SetLimit, SetRoaming, SetStatus
@@ -324,3 +333,21 @@ async def test_what_was_refused_is_not_repeated_in_the_journal():
         ]
         entries, _ = await one.home.journal()
         assert not any(b"Jane" in data for entry in entries for data in entry.sections.values())
+
+
+async def test_why_a_quote_is_refused_points_at_what_was_sent():
+    """The account and the market are sent once for all quotes, the rest with each."""
+    async with exchange() as one:
+        account = await one.trader("m")
+        command = MassQuote(MARKET, account, (QuoteEntry("buy", "100", "1"), QuoteEntry("buy", "100.001", "1")))
+
+        async def refusals() -> list[tuple[str, str]]:
+            reply = (await one.home.run(command, actor="m")).reply
+            return [(item.code, item.field) for item in reply.items]
+
+        assert await refusals() == [("", ""), ("too_many_decimals", "/quotes/1/price")]
+        await one.operate(SetMarketStatus(MARKET, "news pending"))
+        assert await refusals() == [("market_halted", "/market")] * 2
+        await one.operate(SetStatus(account, "frozen"))
+        assert await refusals() == [("account_frozen", "/account")] * 2
+        check_exchange(one.home)
