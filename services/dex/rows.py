@@ -83,8 +83,9 @@ class Market(Owned, frozen=True):
 class Book(Owned, frozen=True):
     """What moves, one row for each market under its key. ``sequence`` counts the events that changed the book,
     without gaps; ``trades`` the trades. ``open`` to ``turnover`` are the candle of ``minute``; ``ranges`` are
-    (minute, low, high) of the last minutes with trades, from which volatility comes. At ``due_us`` the kernel has
-    the market looked at."""
+    (minute, low, high) of the last minutes with trades, from which volatility comes. ``reach`` is, while a stop
+    order that was reached waits for its turn, (highest price, place of who took it last, lowest price, place of who
+    took it last) since then; else it is empty. At ``due_us`` the kernel has the market looked at."""
 
     scales: tuple[int, int, int]
     """Decimals of a price, of the base asset, of the quote asset: an answer is made from an event's rows alone."""
@@ -102,6 +103,7 @@ class Book(Owned, frozen=True):
     count: int = 0
     ranges: tuple[tuple[int, int, int], ...] = ()
     due_us: int = 0
+    reach: tuple[int, ...] = ()
     assets: tuple[str, str] = ("", "")
     """(base, quote), so that a replica can tell from an event alone what orders hold and trades pay."""
 

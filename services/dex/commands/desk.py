@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from jilnode.kernel.state import Context, State, View
 from jilnode.limits import INT64_MAX
 from jilnode.module import Rejected
-from services.dex.commands.watch import after, first_of, judged, look
+from services.dex.commands.watch import Prices, after, first_of, judged, look
 from services.dex.matching import MAKERS_MAX, Fill, Match, match
 from services.dex.prices import fee_on, given, notional, rest_cost, saturated, wait_cost
 from services.dex.rows import (
@@ -246,7 +246,7 @@ class Desk:
     ) -> Reserved:
         """Pays each fill both ways, and writes its trade. Returns what the taker has left of what is ``reserved``."""
         state, context, market, ledger = self.state, self.context, self.market, self.ledger
-        prices: list[tuple[int, int, int]] = []
+        prices: Prices = []
         taker_paid = 0
         buys = order.side == BUY
         for fill, turnover in zip(fills, turnovers, strict=True):
@@ -282,7 +282,7 @@ class Desk:
                     key,
                 ),
             )
-            prices.append((price, quantity, turnover))
+            prices.append((price, quantity, turnover, order.priority))
             self._filled(fill.key, maker, left, quantity, maker_gives, turnover)
         self._traded = after(context.time_us, self._traded, prices)
         return reserved

@@ -6,16 +6,17 @@ from typing import Final
 from msgspec.structs import replace
 
 from jilnode.kernel.state import State
+from jilnode.limits import INT64_MAX
 from services.dex.prices import saturated
 from services.dex.rows import BUY, CANDLES, ORDERS, SELL, Book, Candle, Market, Order
 from services.dex.states import MINUTE_US, NORMAL, STATES, WINDOW_MINUTES, next_state, volatility
 
-__all__ = ("after", "first_of", "judged", "look", "of_minute", "woken")
+__all__ = ("after", "first_of", "judged", "look", "of_minute", "reaches", "woken")
 
 WAKING_STATES: Final = STATES[:2]
 
-Prices = list[tuple[int, int, int]]
-"""(price, quantity, turnover) of each trade."""
+Prices = list[tuple[int, int, int, int]]
+"""(price, quantity, turnover, the taker's place) of each trade."""
 
 
 def look(state: State, now_us: int, key: str, market: Market, book: Book, traded: Book) -> Book:
@@ -27,7 +28,10 @@ def look(state: State, now_us: int, key: str, market: Market, book: Book, traded
             Candle(key, book.open, book.high, book.low, book.last, book.volume, book.turnover, book.count),
         )
     book = judged(now_us, market, traded)
-    return replace(book, due_us=_due_us(state, now_us, key, market, book))
+    first = _first_reached(state, key, book)
+    wakes = first is not None and _is_calm(market, book)
+    reach = () if first is None else book.reach
+    return replace(book, reach=reach, due_us=_due_us(now_us, book, wakes))
 
 
 def after(now_us: int, book: Book, prices: Prices) -> Book:
@@ -37,8 +41,13 @@ def after(now_us: int, book: Book, prices: Prices) -> Book:
     first, last = prices[0][0], prices[-1][0]
     opened, high, low = (book.open, book.high, book.low) if book.count else (first, first, first)
     volume, turnover = book.volume, book.turnover
-    for price, quantity, moved in prices:
+    peak, peak_place, trough, trough_place = book.reach or (0, 0, INT64_MAX, 0)
+    for price, quantity, moved, place in prices:
         high, low = max(high, price), min(low, price)
+        if price >= peak:
+            peak, peak_place = price, place
+        if price <= trough:
+            trough, trough_place = price, place
         volume += quantity
         turnover += moved
     before = [item for item in book.ranges if minute - WINDOW_MINUTES < item[0] < minute]
@@ -54,6 +63,7 @@ def after(now_us: int, book: Book, prices: Prices) -> Book:
         turnover=saturated(turnover),
         count=book.count + len(prices),
         ranges=(*before, (minute, low, high)),
+        reach=(peak, peak_place, trough, trough_place),
     )
 
 
@@ -69,15 +79,20 @@ def judged(now_us: int, market: Market, book: Book) -> Book:
 
 
 def woken(state: State, key: str, market: Market, book: Book) -> tuple[str, Order] | None:
-    """The first stop order that the last price wakes, unless the market is too wild for it."""
-    last = book.last
-    if market.halted or not last or book.state not in WAKING_STATES:
-        return None
-    for side in (BUY, SELL):
-        first = first_of(state, "stops", key, side)
-        if first is not None and (last >= first[1].stop if side == BUY else last <= first[1].stop):
-            return first
-    return None
+    """The first stop order that was reached, unless the market is too wild for it."""
+    return _first_reached(state, key, book) if _is_calm(market, book) else None
+
+
+def reaches(book: Book, order: Order) -> bool:
+    """Whether the last price wakes a stop order; or one that was traded since it came, and that the market has left
+    before the order had its turn."""
+    last, stop, priority = book.last, order.stop, order.priority
+    if not last:
+        return False
+    peak, peak_place, trough, trough_place = book.reach or (0, 0, 0, 0)
+    if order.side == BUY:
+        return last >= stop or (peak >= stop and priority < peak_place)
+    return last <= stop or (trough <= stop and priority < trough_place)
 
 
 def first_of(state: State, index: str, market: str, side: str) -> tuple[str, Order] | None:
@@ -89,8 +104,28 @@ def first_of(state: State, index: str, market: str, side: str) -> tuple[str, Ord
     return None
 
 
-def _due_us(state: State, now_us: int, key: str, market: Market, book: Book) -> int:
-    if woken(state, key, market, book) is not None:
+def _is_calm(market: Market, book: Book) -> bool:
+    return not market.halted and book.state in WAKING_STATES
+
+
+def _first_reached(state: State, key: str, book: Book) -> tuple[str, Order] | None:
+    """Buys first, the nearest stop first. Those that came after the price that would have reached them are passed
+    over."""
+    last, reach = book.last, book.reach
+    orders = state[ORDERS]
+    for side in (BUY, SELL):
+        for order_key in orders.ordered("stops", (key, side)):
+            order = orders.get(order_key)
+            assert order is not None
+            if reaches(book, order):
+                return order_key, order
+            if not reach or (max(last, reach[0]) < order.stop if side == BUY else min(last, reach[2]) > order.stop):
+                break
+    return None
+
+
+def _due_us(now_us: int, book: Book, wakes: bool) -> int:
+    if wakes:
         # One that runs right now is asked again one microsecond later, else at the end of this very batch.
         return now_us + 1 if 0 < book.due_us <= now_us else now_us
     if book.count:

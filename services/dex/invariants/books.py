@@ -56,12 +56,13 @@ def listed(change: Change) -> str | None:
 def numbered(change: Change) -> str | None:
     """B11: the sequence of a book and the numbers of its trades have no gaps, and nothing happens to an order without
     its book's knowing. Who comes, or wakes, gets a place of this event (B2)."""
-    prices: dict[str, dict[int, tuple[int, int, int]]] = {}
+    prices: dict[str, dict[int, tuple[int, int, int, int]]] = {}
+    places = _places(change)
     for key, _, trade in change.rows(TRADES):
         numbers = prices.setdefault(trade.market, {})
         if trade.number in numbers:
             return f"trade {key} has the number of another"
-        numbers[trade.number] = (trade.price, trade.quantity, trade.turnover)
+        numbers[trade.number] = (trade.price, trade.quantity, trade.turnover, places.get(trade.taker_order, 0))
     sequences: dict[str, int] = {}
     for key, before, after in change.rows(BOOKS):
         sequences[key] = after.sequence
@@ -129,9 +130,9 @@ def _known(sequences: dict[str, int], before: Order | None, now: Any) -> str | N
 
 
 def _book(
-    change: Change, key: str, before: Book | None, after: Book, traded: dict[int, tuple[int, int, int]]
+    change: Change, key: str, before: Book | None, after: Book, traded: dict[int, tuple[int, int, int, int]]
 ) -> str | None:
-    """``traded``: number -> (price, quantity, turnover)."""
+    """``traded``: number -> (price, quantity, turnover, the taker's place)."""
     if before is None:
         empty = Book(after.scales, since_us=after.since_us, assets=after.assets)
         return "begins with a past" if traded or after != empty else None
@@ -150,7 +151,16 @@ def _book(
         expected = after_trades(change.time_us, before, prices)
     elif candle:
         expected = of_minute(before, minute)
-    return None if _prices(after) == _prices(expected) else "has other prices than were traded"
+    # When those whom a price reached have had their turn, it is forgotten.
+    if after.reach not in ((), expected.reach) or _prices(after) != _prices(expected):
+        return "has other prices than were traded"
+    return None
+
+
+def _places(change: Change) -> dict[str, int]:
+    """Where whoever came or stays in the event has its place."""
+    found = {key: after.priority for key, _, after in change.rows(ORDERS) if after is not None}
+    return found | {key: closed.priority for key, _, closed in change.rows(CLOSED)}
 
 
 def _prices(book: Book) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from jilnode.module import Change
 from services.dex.commands.markets import BPS_MAX
 from services.dex.commands.orders import TIMES_OF_KIND
+from services.dex.commands.watch import reaches
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import rest_cost, wait_cost, worth
 from services.dex.rows import BOOKS, BUY, CLOSED, ORDERS, SELL, Closed, Order
@@ -109,10 +110,10 @@ def _goes_on(change: Change, before: Order, now: Any, after: Order | None) -> st
 
 
 def _reached(change: Change, order: Order) -> bool:
-    """Whether the last price before the event wakes it."""
+    """Whether what was traded before the event wakes it."""
     for key, before, _ in change.rows(BOOKS):
-        if key == order.market and before is not None and before.last:
-            return bool(before.last >= order.stop if order.side == BUY else before.last <= order.stop)
+        if key == order.market and before is not None:
+            return reaches(before, order)
     return False
 
 

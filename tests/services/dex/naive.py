@@ -120,13 +120,10 @@ class Naive(Rules):
                 self._end(order, "expired")
 
     def wake(self) -> None:
-        """Stop orders that the last price has reached, one after the other: buys first, the nearest stop first."""
+        """Stop orders that a price has reached since they came, or that the last one has reached, one after the other:
+        buys first, the nearest stop first."""
         while self.last and not self.halted:
-            reached = [
-                order
-                for order in self.open
-                if order.stop and (self.last >= order.stop if order.side == "buy" else self.last <= order.stop)
-            ]
+            reached = [order for order in self.open if order.stop and (order.reached or _reaches(self.last, order))]
             if not reached:
                 return
             order = min(
@@ -268,6 +265,9 @@ class Naive(Rules):
                 self.fees_gold += fee
         maker.remaining -= quantity
         self.last = maker.price
+        for order in self.open:
+            if order.stop and _reaches(maker.price, order):
+                order.reached = True
         self.trades.append((maker.price, quantity, taker.side, maker.id, taker.id, maker_fee, taker_fee))
         if not maker.remaining:
             self._end(maker, "filled")
@@ -328,3 +328,7 @@ class Naive(Rules):
         for key, values in money.items():
             vars(self.traders[key]).update(values)
         del self.closed[closed:], self.trades[trades:]
+
+
+def _reaches(price: int, stop: Rest) -> bool:
+    return price >= stop.stop if stop.side == "buy" else price <= stop.stop

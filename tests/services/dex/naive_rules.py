@@ -63,6 +63,8 @@ class Rest:
     fees: int = 0
     held: int = 0
     reason: str = ""
+    reached: bool = False
+    """Whether a price has, since it came, while it waits for its stop."""
 
 
 @dataclass

@@ -9,11 +9,11 @@ import pytest
 
 from services.dex.commands.desk import Floor
 from services.dex.commands.stops import wake
-from services.dex.intents import AmendOrder, CancelOrder
+from services.dex.intents import AmendOrder, CancelOrder, PlaceOrder, PlaceOrders
 from services.dex.prices import rest_cost, wait_cost
 from services.dex.rows import BOOKS, CANDLES, CLOSED, MARKETS, ORDERS, TRADES, Book, Candle, Market
 from tests.kit.node import running
-from tests.services.dex.kit import BASE, QUOTE, check_exchange
+from tests.services.dex.kit import BASE, MARKET, QUOTE, check_exchange
 from tests.services.dex.test_forged import (
     BUY,
     CANCEL,
@@ -33,6 +33,7 @@ from tests.services.dex.test_forged import (
     set_aside,
     trade,
 )
+from tests.services.wallet.kit import rows, turn
 
 Handler = Callable[[Any, Any], None]
 
@@ -196,6 +197,8 @@ FORGERIES: dict[str, tuple[Callable[[Scene], Any], Twister, str]] = {
     "has the highest price that nobody paid": (BUY, book(high=10**15), "dex_numbered"),
     "has a volume that nobody traded": (BUY, book(volume=10**17), "dex_numbered"),
     "has ranges that were not": (BUY, book(ranges=()), "dex_numbered"),
+    "is reached by a price that nobody paid": (BUY, book(reach=(10**6, 1 << 40, 1, 1 << 40)), "dex_numbered"),
+    "is reached by no trade": (SELL, book(reach=(1,)), "dex_numbered"),
     "has a candle of no trade": (SELL, book(count=1, open=1, high=2, low=1), "dex_numbered"),
     "begins a book with a candle": (CANCEL, a_book_with_a_candle, "dex_numbered"),
     "makes a market that rounds": (CANCEL, no_such_market(lot=1), "dex_listed"),
@@ -282,6 +285,21 @@ async def test_a_stop_order_that_wakes_is_taken():
         await written(scene, wakes(stop.id.replace("~", "/")), nothing)
         await scene.honest.follow(scene.rogue)
         assert everything(scene.honest) == everything(scene.rogue)
+
+
+async def test_a_stop_order_that_wakes_by_a_price_that_was_only_touched_is_taken():
+    exchange, scene = scenery()
+    async with running(*exchange.nodes):
+        await scene.begin(exchange)
+        stop = await exchange.order("t", scene.taker, "buy", "1", "110", kind="stop", stop="101")
+        await exchange.order("m", scene.maker, "buy", "1", "99")
+        there, back = scene.buy("11", "101"), PlaceOrder(MARKET, scene.taker, "sell", "1", "99")
+        await exchange.home.run(PlaceOrders((there, back)), actor="t")
+        await turn(scene.rogue)
+        await scene.honest.follow(scene.rogue)
+        assert everything(scene.honest) == everything(scene.rogue)
+        closed = rows(scene.honest, CLOSED)[stop.id.replace("~", "/")]
+        assert (closed.reason, closed.turnover) == ("filled", 1_010_000)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from services.dex.intents import AmendOrder, PlaceOrder, SetMarket, SetMarketStatus
+import pytest
+
+from services.dex.intents import AmendOrder, PlaceOrder, PlaceOrders, SetMarket, SetMarketStatus
 from services.dex.rows import BOOKS, CLOSED, ORDERS, PLACES_PER_EVENT, TRADES
 from services.wallet.intents import SetStatus
 from tests.services.dex.kit import MARKET, Exchange, book, check_exchange, exchange
@@ -86,6 +88,67 @@ async def test_one_that_wakes_and_trades_wakes_others():
         assert takers(one)[1:] == [inside(account) for account in chain.values()]
         assert rows(one.home, BOOKS)[KEY].last == 10_400
         assert not rows(one.home, ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("side", "touched", "stop", "beyond", "price"),
+    [("buy", "105", "104", "105.01", "110"), ("sell", "95", "96", "94.99", "90")],
+)
+async def test_a_price_that_was_only_touched_wakes_whom_it_reached(side, touched, stop, beyond, price):
+    """In one event the price goes there and comes back: it is in everybody's list of trades."""
+    async with exchange() as one:
+        a, b, c, d = [await one.trader(name) for name in "abcd"]
+        other = "sell" if side == "buy" else "buy"
+        await last_price(one, a, b, "100")
+        reached, missed = [await one.order("c", c, side, "1", price, kind="stop", stop=at) for at in (stop, beyond)]
+        await one.order("a", a, other, "1", touched)
+        await one.order("d", d, side, "1", "100")
+        orders = (
+            PlaceOrder(MARKET, b, side, "1", touched),
+            PlaceOrder(MARKET, b, other, "1", "100"),
+            PlaceOrder(MARKET, b, side, "1", price, kind="stop", stop=stop),
+        )
+        batch = (await one.home.run(PlaceOrders(orders), actor="b")).reply
+        assert [item.order.status for item in batch.items] == ["filled", "filled", "waiting"]
+        await settle(one)
+        assert rows(one.home, CLOSED)[inside(reached.id)].reason == "immediate_or_cancel"
+        # The price did not come so far; and who came after it was not reached by it.
+        assert set(rows(one.home, ORDERS)) == {inside(missed.id), inside(batch.items[2].order.id)}
+        assert (market_state(one).last, market_state(one).reach) == (10_000, ())
+        assert not one.home.engine.alarms
+
+
+async def test_one_order_that_sweeps_the_book_wakes_whom_its_first_price_reached():
+    """The last price is where it was before: it fell to 95 meanwhile."""
+    async with exchange() as one:
+        a, b, c = [await one.trader(name) for name in "abc"]
+        await last_price(one, a, b, "100")
+        stop = await one.order("c", c, "sell", "1", "90", kind="stop", stop="96")
+        for price in ("95", "100"):
+            await one.order("a", a, "sell", "1", price)
+        await one.order("b", b, "buy", "2", "100")
+        await settle(one)
+        assert rows(one.home, CLOSED)[inside(stop.id)].reason == "immediate_or_cancel"
+
+
+async def test_whom_a_price_reached_has_its_turn_when_a_wild_market_is_calm_wherever_the_price_is_by_then():
+    async with exchange(market={"states_bps": (300, 1000, 5000)}) as one:
+        a, b, c = [await one.trader(name) for name in "abc"]
+        await last_price(one, a, b, "100")
+        stop = await one.order("c", c, "buy", "1", "150", kind="stop", stop="105")
+        await one.order("b", b, "buy", "0.01", "100")
+        await one.order("a", a, "sell", "0.01", "112")
+        orders = (PlaceOrder(MARKET, b, "buy", "0.01", "112"), PlaceOrder(MARKET, a, "sell", "0.01", "100"))
+        await one.home.run(PlaceOrders((orders[0],)), actor="b")
+        await one.home.run(PlaceOrders((orders[1],)), actor="a")
+        await settle(one)
+        assert (market_state(one).state, market_state(one).last) == ("restricted", 10_000)
+        assert inside(stop.id) in rows(one.home, ORDERS)
+        for _ in range(8):
+            one.clock.advance(60)
+            await settle(one, 3)
+        assert rows(one.home, CLOSED)[inside(stop.id)].reason == "immediate_or_cancel"
+        assert not market_state(one).reach
 
 
 async def test_a_stop_limit_rests_with_what_it_does_not_take_behind_who_was_there():
