@@ -102,6 +102,7 @@ def order_view(key: str, order: Order, scales: Scales, fills: Iterable[FillView]
         order.placed_us,
         None,
         list(fills),
+        order.expires_us or None,
     )
 
 

@@ -50,7 +50,8 @@ class FillView(msgspec.Struct, frozen=True):
 class OrderView(msgspec.Struct, frozen=True):
     """``status``: ``open``, ``waiting`` (for its stop), ``filled``, ``cancelled`` or ``expired``; ``reason`` says
     why one ended. ``stop``: the price that it waits for, or waited for when it ended; null once it woke. quantity =
-    filled + remaining + cancelled + prevented. ``fills`` are those of this very request."""
+    filled + remaining + cancelled + prevented. ``fills`` are those of this very request. ``expires_us``: until when an
+    open ``gtd`` order is good; null of all others."""
 
     id: str
     market: str
@@ -72,6 +73,7 @@ class OrderView(msgspec.Struct, frozen=True):
     placed_us: int
     closed_us: int | None
     fills: list[FillView] = []
+    expires_us: int | None = None
 
 
 class ReplacedView(msgspec.Struct, frozen=True):

@@ -62,6 +62,19 @@ async def client_of(node: TestNode) -> AsyncIterator[Client]:
         yield Client(http, node.source)
 
 
+async def test_an_open_order_tells_until_when_it_is_good() -> None:
+    async with exchange() as one, client_of(one.home) as client:
+        a = await one.trader("a")
+        until = one.clock.now_us + 60_000_000
+        body = {"market": MARKET, "account": a, "side": "sell", "quantity": "1", "price": "100"}
+        good = (await client.write("/orders", {**body, "time_in_force": "gtd", "expires_us": until})).json()
+        other = (await client.write("/orders", body)).json()
+        assert (good["expires_us"], other["expires_us"]) == (until, None)
+        listed = (await client.get(f"/accounts/{a}/orders")).json()["items"]
+        assert [order["expires_us"] for order in listed] == [until, None]
+        assert (await client.get(f"/orders/{good['id']}")).json()["expires_us"] == until
+
+
 async def test_an_order_has_an_etag_that_moves_with_it() -> None:
     async with exchange() as one, client_of(one.home) as client:
         a, b = await one.trader("a"), await one.trader("b")
