@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from jilnode.http.reply import PROBLEM_JSON, Headers, Reply
+from jilnode.http.reply import PROBLEM_JSON, REPLAYED, Headers, Reply
 from jilnode.kernel.errors import Rejected
 from jilnode.module import Module
 
@@ -141,6 +141,8 @@ class ProblemBook:
         headers: Headers = [PROBLEM_JSON, (b"cache-control", b"no-store")]
         if rejected.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % rejected.retry_after_s))
+        if rejected.replayed:
+            headers.append(REPLAYED)
         if isinstance(rejected, HttpRejected):
             headers += rejected.headers
         return Reply(rejected.status, headers, msgspec.json.encode(problem))

@@ -2,12 +2,13 @@
 
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Send
 
-__all__ = ("JSON", "PROBLEM_JSON", "Headers", "Reply", "send_reply")
+__all__ = ("JSON", "PROBLEM_JSON", "REPLAYED", "Headers", "Reply", "send_reply")
 
 Headers = list[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
+REPLAYED = (b"idempotency-replayed", b"true")
 
 
 class Reply:

@@ -13,7 +13,7 @@ from jilnode.http.body import check_json, decode
 from jilnode.http.etags import etag_of, expected
 from jilnode.http.parameters import ParameterReader, path_names
 from jilnode.http.ports import AnswerView, WriterPort
-from jilnode.http.reply import JSON, Headers, Reply
+from jilnode.http.reply import JSON, REPLAYED, Headers, Reply
 from jilnode.kernel.command import Submission, Touch
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.names import source_id
@@ -24,7 +24,6 @@ __all__ = ("Asked", "WriteRoute")
 
 _KEY = re.compile(rb"[\x21-\x7e]{1,%d}" % IDEMPOTENCY_KEY_CHARS_MAX)
 _FINALITY = (b"jil-finality", b"local")
-_REPLAYED = (b"idempotency-replayed", b"true")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -154,7 +153,7 @@ class WriteRoute:
         joined = self.write.join([answer.reply for answer in answers])
         headers: Headers = [JSON, (b"jil-entry", b", ".join(map(_entry_of, answers))), _FINALITY]
         if all(answer.replayed for answer in answers):
-            headers.append(_REPLAYED)
+            headers.append(REPLAYED)
         return Reply(answers[0].status, headers, _encode(joined))
 
     def _touch(self, parameters: dict[str, str]) -> Touch:
@@ -199,5 +198,5 @@ def _entry_of(answer: AnswerView) -> bytes:
 def _headers_of(answer: AnswerView) -> Headers:
     headers: Headers = [JSON, (b"jil-entry", _entry_of(answer)), _FINALITY]
     if answer.replayed:
-        headers.append(_REPLAYED)
+        headers.append(REPLAYED)
     return headers

@@ -39,7 +39,7 @@ class Rejected(Exception):
     refusal that is not final, so that it uses up no idempotency key. ``follow_up`` is a command that the writer runs as
     its own right after this one was undone (asking another node for what is lacking); with ``wait_s`` the caller waits
     that long at most, and the command is tried again whenever another node's entries were applied, before it is
-    refused.
+    refused. ``replayed``: it was given before, to the same idempotency key.
     """
 
     def __init__(
@@ -53,10 +53,12 @@ class Rejected(Exception):
         extra: Mapping[str, object] | None = None,
         follow_up: object | None = None,
         wait_s: float = 0,
+        replayed: bool = False,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.replayed = replayed
         self.follow_up = follow_up
         self.wait_s = wait_s
         self.status = status

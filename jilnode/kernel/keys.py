@@ -96,7 +96,12 @@ class KnownKeys:
             if (submission.body_hash or b"").hex() != refused.body_hash:
                 raise _reused()
             raise Rejected(
-                refused.code, refused.detail, status=refused.status, field=refused.field, extra=refused.extra
+                refused.code,
+                refused.detail,
+                status=refused.status,
+                field=refused.field,
+                extra=refused.extra,
+                replayed=True,
             )
         for place in self._places(key_hash, submission.session):
             if place not in self._entries:
@@ -114,7 +119,7 @@ class KnownKeys:
         rows = EntryRows.of(entry)
         if header.type.endswith(".command.refused"):
             _, refusal = rows.one(REFUSALS)
-            raise Rejected(refusal.code, refusal.detail, status=header.command.status)
+            raise Rejected(refusal.code, refusal.detail, status=header.command.status, replayed=True)
         spec = self._registry.events.get(header.type)
         if spec is None:
             raise Rejected("unknown_command", f"no module here knows {header.type}", status=503, retry_after_s=60)

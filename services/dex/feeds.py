@@ -36,7 +36,7 @@ from services.dex.routes import BASE
 from services.dex.rows import BOOKS, BUY, CANDLES, CLOSED, MARKETS, ORDERS, PLACES_PER_EVENT, SELL, TRADES
 from services.dex.states import state_of
 from services.dex.views import OrderView
-from services.wallet.queries import check_reader, outside_key
+from services.wallet.queries import check_actor, check_reader, outside_key
 from services.wallet.rows import ACCOUNTS
 
 __all__ = ("FEEDS", "CandlesMessage", "DepthMessage", "OrdersMessage", "OrdersStreamParams", "TradesMessage")
@@ -198,7 +198,9 @@ def _orders_delta(view: Any, account: str, changes: Sequence[EntryRows]) -> Fram
 
 
 def _check_account(view: Any, context: QueryContext, params: OrdersStreamParams) -> None:
-    check_reader(context, view[ACCOUNTS].get(outside_key(params.account, "/account")))
+    account = check_reader(context, view[ACCOUNTS].get(outside_key(params.account, "/account")))
+    if params.cancel_on_disconnect:
+        check_actor(context, account)
 
 
 def _accounts(changes: Sequence[EntryRows]) -> Iterable[str]:

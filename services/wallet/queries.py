@@ -8,7 +8,7 @@ from jilnode.kernel.names import valid_key
 from jilnode.kernel.system import ADDRESSES, TICKS
 from jilnode.module import QueryContext, Rejected
 from services.wallet.amounts import fee_of, format_amount, parse_amount
-from services.wallet.commands.accounts import named
+from services.wallet.commands.accounts import OPERATOR, named
 from services.wallet.commands.limits import DAY_US
 from services.wallet.commands.shares import under_way
 from services.wallet.replies import account_view, outside, pending_view
@@ -44,6 +44,7 @@ __all__ = (
     "account",
     "assets",
     "balances",
+    "check_actor",
     "check_reader",
     "freeze_state",
     "outside_key",
@@ -143,6 +144,12 @@ def check_reader(context: QueryContext, row: Account | None) -> Account:
     if row is None or (row.subject != context.actor and not context.scopes & {"audit", "wallet:operate"}):
         raise Rejected("unknown_account", "no such account of yours is known here", status=404, field="/account")
     return row
+
+
+def check_actor(context: QueryContext, row: Account) -> None:
+    """Who may read an account may not yet act for it."""
+    if row.subject != context.actor and OPERATOR not in context.scopes:
+        raise Rejected("not_your_account", "only its subject or an operator may do this", status=403, field="/account")
 
 
 def outside_key(reference: str, field: str) -> str:

@@ -94,6 +94,7 @@ async def test_the_same_answer_after_a_restart() -> None:
         first = await client.post("/v1/notes", json={"text": "a"}, headers=headers("k"))
         refused = await client.post("/v1/notes", json={"text": "refuse"}, headers=headers("r"))
         assert (first.status_code, refused.status_code) == (201, 422)
+        assert "idempotency-replayed" not in refused.headers
         assert first.headers["jil-entry"] == "ch-zug-01/0/1"
     async with served(TestNode(modules=[REAL], store=MemoryStore(node.disk))) as client:
         again = await client.post("/v1/notes", json={"text": "a"}, headers=headers("k"))
@@ -102,7 +103,8 @@ async def test_the_same_answer_after_a_restart() -> None:
         other = await client.post("/v1/notes", json={"text": "b"}, headers=headers("k"))
         assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
         still = await client.post("/v1/notes", json={"text": "refuse"}, headers=headers("r"))
-        assert (still.status_code, still.json()["code"]) == (422, "note_unknown")
+        assert still.json() | {"trace_id": ""} == refused.json() | {"trace_id": ""}
+        assert (still.status_code, still.headers["idempotency-replayed"]) == (422, "true")
 
 
 async def test_many_at_once_and_a_batch() -> None:

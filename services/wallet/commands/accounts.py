@@ -24,6 +24,7 @@ __all__ = (
     "FEES_NAME",
     "KINDS",
     "MODULE_KIND",
+    "OPERATOR",
     "STATUSES",
     "SUBJECT_CHARS_MAX",
     "account_of",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from jilnode.http.app import AppParts, build_app
 from jilnode.http.server import HttpServer
@@ -233,6 +234,19 @@ async def test_an_account_s_orders_are_cancelled_when_its_stream_ends() -> None:
         assert await eventually(gone)
         assert [price for _, price, _ in book(made.home)[1]] == [10300]
         check_exchange(made.home)
+
+
+async def test_who_may_only_read_an_account_can_t_have_its_orders_cancelled() -> None:
+    async with exchange() as made, served(made.home) as server:
+        path = f"/v1/dex/accounts/{await made.trader('a')}/orders/stream"
+        headers = {"Authorization": f"Bearer {token('auditor', f'{SCOPES} audit')}"}
+        address = f"ws://127.0.0.1:{server.port}{path}"
+        async with connect(address, additional_headers=headers, proxy=None) as socket:
+            assert json.loads(await socket.recv())["data"]["orders"] == []
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{address}?cancel_on_disconnect=true", additional_headers=headers, proxy=None)
+        response = refused.value.response
+        assert (response.status_code, json.loads(response.body)["code"]) == (403, "not_your_account")
 
 
 async def test_a_snapshot_of_many_orders_says_where_their_list_goes_on() -> None:
