@@ -98,6 +98,8 @@ def amend(state: State, context: Context, command: AmendOrder) -> None:
         raise Rejected(
             "bad_quantity", "an amended quantity is less than it was, and more than is filled", field="/quantity"
         )
+    if notional(market, max(order.price, order.stop), quantity) < market.min_notional:
+        raise Rejected("bad_notional", "price times quantity is too little", field="/quantity")
     _at_one_desk(state, context, order, lambda desk: desk.lower(key, order, lowered))
 
 

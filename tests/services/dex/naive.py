@@ -50,6 +50,8 @@ class Naive(Rules):
         rest = quantity - order.filled - order.prevented
         if not 0 < rest < order.remaining:
             raise Refused("bad_quantity")
+        if self._notional(max(order.price, order.stop), quantity) < self.min_notional:
+            raise Refused("bad_notional")
         order.cancelled += order.remaining - rest
         order.remaining = rest
         self._hold(order)

@@ -152,6 +152,17 @@ async def test_a_market_order_is_worth_what_the_market_pays_and_not_what_it_may_
             await one.order("a", a, "sell", "0.4", kind="market")
 
 
+async def test_an_order_is_lowered_to_no_less_than_the_market_takes():
+    """Else what is too little to be placed would still be met, one by one, by those who may meet a hundred."""
+    async with exchange(market={"min_notional": "50"}) as one:
+        a = await one.trader("a")
+        placed = await one.order("a", a, "sell", "1", "100")
+        with pytest.raises(Rejected) as refusal:
+            await one.home.run(AmendOrder(placed.id, "0.49"), actor="a")
+        assert (refusal.value.code, refusal.value.field) == ("bad_notional", "/quantity")
+        assert (await one.home.run(AmendOrder(placed.id, "0.5"), actor="a")).reply.remaining == "0.5000"
+
+
 @pytest.mark.patches
 async def test_too_many_orders(monkeypatch):
     monkeypatch.setattr(orders, "OPEN_ORDERS_MAX", 3)
