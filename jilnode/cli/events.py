@@ -18,6 +18,9 @@ from jilnode.settings import Settings, load_settings
 __all__ = ("add_arguments", "run")
 
 POLL_S = 0.5
+QUIET_S = 5.0
+"""A node that has been silent for so long has told what there is. Its comments are no sign of that: one opens each
+stream."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,10 +77,23 @@ async def _growing(target: str, source: str) -> AsyncIterator[Record]:
 
 async def _print_stream(url: str, options: argparse.Namespace, settings: Settings) -> None:
     """The node's event stream as it is. Without ``--follow`` until it has nothing more to tell."""
+    told = False
+    try:
+        async for line in _stream_lines(url, options, settings):
+            told = True
+            if line:
+                print(line, flush=True)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        if not (told and isinstance(error, httpx.ReadTimeout) and not options.follow):
+            raise OSError(f"{url} can't be read: {error or type(error).__name__}") from None
+
+
+async def _stream_lines(url: str, options: argparse.Namespace, settings: Settings) -> AsyncIterator[str]:
+    """What is to be printed of each line that comes; empty for what is not."""
     token = options.token or make_development_token(settings, "events", [STREAM_SCOPE, AUDIT_SCOPE], 3600)
     params = {"after": "start", "source": options.source}
     headers = {"authorization": f"Bearer {token}"}
-    timeout = httpx.Timeout(10, read=60)
+    timeout = httpx.Timeout(10, read=60 if options.follow else QUIET_S)
     async with (
         httpx.AsyncClient(timeout=timeout, trust_env=False) as client,
         client.stream("GET", f"{url.rstrip('/')}{STREAM_PATH}", params=params, headers=headers) as response,
@@ -88,7 +104,5 @@ async def _print_stream(url: str, options: argparse.Namespace, settings: Setting
         async for line in response.aiter_lines():
             if line.startswith("event:"):
                 kind = line.removeprefix("event:").strip()
-            elif line.startswith("data:") and kind.startswith(options.type):
-                print(f"{kind:<28} {line.removeprefix('data:').strip()}", flush=True)
-            elif line.startswith(":") and not options.follow:
-                return
+            shown = line.startswith("data:") and kind.startswith(options.type)
+            yield f"{kind:<28} {line.removeprefix('data:').strip()}" if shown else ""

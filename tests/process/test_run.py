@@ -84,6 +84,26 @@ def test_a_node_keeps_what_it_acknowledged(home: Path) -> None:
         node.process.kill()
 
 
+def test_events_are_printed_from_a_nodes_address(home: Path, monkeypatch: Any, capsys: Any) -> None:
+    node = NodeProcess(home)
+    node.start()
+    monkeypatch.setenv("JIL_DATA_DIR", str(home))
+    monkeypatch.setattr("jilnode.cli.events.QUIET_S", 0.5)
+    try:
+        _open_accounts(node)
+        assert main(["events", node.url, "--type", "wallet."]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+            "wallet.asset.created",
+            *["wallet.account.opened"] * 2,
+            "wallet.money.issued",
+        ]
+    finally:
+        node.process.kill()
+    for url in (node.url, "http://"):
+        assert main(["events", url]) == 1
+        assert capsys.readouterr().err.startswith(f"jilnode: {url} can't be read: ")
+
+
 def test_only_one_process_writes_a_database(home: Path) -> None:
     first, second = NodeProcess(home), NodeProcess(home)
     first.start()
