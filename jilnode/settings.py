@@ -6,6 +6,7 @@ shared. Secrets may come from files: ``JIL_DATABASE_URL_FILE`` names one that ho
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
@@ -18,7 +19,7 @@ from jilnode.kernel.system import is_web_address
 from jilnode.limits import CACHE_BYTES_DEFAULT, RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.zone import DEVELOPMENT_ZONE, ZONE_CODES
 
-__all__ = ("Settings", "SettingsError", "describe", "inherited_environment", "load_settings")
+__all__ = ("Settings", "SettingsError", "describe", "inherited_environment", "load_settings", "server_url")
 
 NETWORKS = ("dev", "devnet", "testnet", "mainnet")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -33,6 +34,9 @@ ZONE_ALIASES = {
     "BR_CVM": "BR_CVM_BCB",
 }
 POSTGRESQL = "postgresql+asyncpg://"
+PORT_LAST = 65535
+# A server of a list: its name (none, or a socket's folder, too) or its address, and perhaps its port.
+_SERVER = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
 
 
 class SettingsError(ValueError):
@@ -83,7 +87,19 @@ def _web(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise ValueError("an address that begins with http:// or https:// and holds no password")
+    _check_servers(parts.netloc)
     return text.rstrip("/")
+
+
+def _check_servers(location: str) -> None:
+    """What stands between ``://`` and the path: perhaps a user, then a server or some. Nothing of it is repeated, since
+    a password that is not escaped may look like a port."""
+    for server in location.rpartition("@")[2].split(","):
+        found = _SERVER.fullmatch(server)
+        if found is None or int(found[1] or 0) > PORT_LAST:
+            raise ValueError(
+                f"host:port, the port a number up to {PORT_LAST}; in a password, escape @ / ? # as %40 %2F %3F %23"
+            )
 
 
 def _public(text: str) -> str:
@@ -104,28 +120,32 @@ def _networks(text: str) -> tuple[str, ...]:
 def _brokers(text: str) -> tuple[str, ...]:
     for item in _many(text):
         host, _, port = item.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdigit() or not 1 <= int(port) <= PORT_LAST:
             raise ValueError(f"host:port, comma separated; {item!r} is not")
     return _many(text)
 
 
-def _database(text: str) -> str:
+def server_url(text: str) -> str:
+    """A PostgreSQL address as the store takes it. Raises ``ValueError``."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
         # The text is a secret: it is not repeated.
         raise ValueError("begins with postgresql://")
+    _check_servers(re.split("[/?#]", rest, maxsplit=1)[0])
     return POSTGRESQL + rest
 
 
 def _redis(text: str) -> str:
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("begins with redis://, rediss:// or unix://")
+    if not text.startswith("unix://"):
+        _check_servers(re.split("[/?#]", text.partition("://")[2], maxsplit=1)[0])
     return text
 
 
 TEXT = _Kind("text", str)
 SWITCH = _Kind("on/off", _switch)
-PORT = _Kind("port", _number(0, 65535))
+PORT = _Kind("port", _number(0, PORT_LAST))
 COUNT = _Kind("number", _number(1, 2**62))
 RESIDENT = _Kind("number", _number(RESIDENT_BYTES_PER_SOURCE_MAX, 2**62))
 FILE = _Kind("file", Path)
@@ -135,7 +155,7 @@ WEB = _Kind("address", _web)
 PUBLIC = _Kind("address", _public)
 WEB_LIST = _Kind("list", lambda text: tuple(map(_web, _many(text))))
 BROKERS = _Kind("list", _brokers)
-DATABASE = _Kind("secret", _database)
+DATABASE = _Kind("secret", server_url)
 REDIS = _Kind("secret", _redis)
 NODE = _Kind("id", source_id)
 NETWORK = _Kind("name", _one_of(NETWORKS))
@@ -254,6 +274,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             text = _read_secret(name, path, problems)
         if text:
             try:
+                if item.metadata["kind"] not in (FILE, FOLDER):
+                    _check_text(text)
                 values[item.name] = item.metadata["kind"].parse(text)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
@@ -263,6 +285,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _check_text(text: str) -> None:
+    """A path may be of any bytes; what is sent or shown may not."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds bytes that are no text")
 
 
 def _read_secret(name: str, path: str, problems: list[str]) -> str:

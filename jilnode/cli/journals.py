@@ -15,6 +15,7 @@ from jilnode.kernel.errors import Breach
 from jilnode.kernel.ports import RowWrite
 from jilnode.kernel.table import Table
 from jilnode.limits import PAGE_ITEMS_MAX, PEER_PAGE_ENTRIES
+from jilnode.settings import server_url
 from jilnode.stores.postgres import PostgresStore
 from jilnode.stores.sqlite import SqliteStore
 
@@ -27,13 +28,17 @@ SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
 def _server_url(target: str) -> str | None:
-    scheme, separator, rest = target.partition("://")
-    known = separator and scheme in ("postgresql", "postgres", "postgresql+asyncpg")
-    return f"postgresql+asyncpg://{rest}" if known else None
+    """None for a file. Raises ``OSError``."""
+    if not target.startswith(("postgresql://", "postgres://", "postgresql+asyncpg://")):
+        return None
+    try:
+        return server_url(target)
+    except ValueError as error:
+        raise OSError(f"the database's address: {error}") from None
 
 
 def is_database(target: str) -> bool:
-    """Else it is an export file. Raises ``FileNotFoundError``."""
+    """Else it is an export file. Raises ``OSError``."""
     if _server_url(target) is not None:
         return True
     with Path(target).open("rb") as file:

@@ -269,6 +269,13 @@ def test_a_database_that_is_not_there_is_said(home, run):
     assert "node.db" in err
 
 
+@pytest.mark.parametrize("command", ["verify", "export", "events"])
+def test_a_database_that_has_no_address_is_said(run, command):
+    code, _, err = run(command, "postgresql://u:p@host:port/name")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("jilnode: the database's address: host:port")
+
+
 def test_genesis_is_made_once(home, run):
     code, out, _ = run("genesis")
     assert code == 0

@@ -42,6 +42,15 @@ def test_the_rest_of_the_environment_is_not_looked_at():
         ("JIL_PEERS", "http://a:1/, http://b:2", "peers", ("http://a:1", "http://b:2")),
         ("REDPANDA_SEEDS", "one:9092,two:9092", "redpanda_seeds", ("one:9092", "two:9092")),
         ("JIL_DATABASE_URL", "postgres://u@h/d", "database_url", "postgresql+asyncpg://u@h/d"),
+        ("JIL_DATABASE_URL", "postgresql:///d?host=/run/pg", "database_url", "postgresql+asyncpg:///d?host=/run/pg"),
+        (
+            "JIL_DATABASE_URL",
+            "postgresql://u:p%40w@[::1]:5432,%2Frun,h2:5433/d",
+            "database_url",
+            "postgresql+asyncpg://u:p%40w@[::1]:5432,%2Frun,h2:5433/d",
+        ),
+        ("JIL_REDIS_URL", "unix:///run/redis:1", "redis_url", "unix:///run/redis:1"),
+        ("JIL_DATA_DIR", "d\udcff", "data_dir", Path("d\udcff")),
         ("JIL_LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("JIL_REGION", "", "region", "local"),
     ],
@@ -69,7 +78,20 @@ def test_what_is_understood(name, text, field, value):
         ("JIL_PUBLIC_URL", "https://["),
         ("JIL_PEERS", "http://a:1,b:2"),
         ("REDPANDA_SEEDS", "broker"),
+        ("REDPANDA_SEEDS", "broker:0"),
+        ("REDPANDA_SEEDS", "broker:65536"),
+        ("JIL_PEERS", "http://a:port"),
+        ("JIL_PEERS", "http://a:65536"),
+        ("JIL_PEERS", "http://[::1"),
+        ("JIL_JWKS_URL", "https://a:port"),
         ("JIL_DATABASE_URL", "mysql://u@h/d"),
+        ("JIL_DATABASE_URL", "postgresql://u:p@h:port/d"),
+        ("JIL_DATABASE_URL", "postgresql://u:p@h:65536/d"),
+        ("JIL_DATABASE_URL", "postgresql://u:p@[::1/d"),
+        ("JIL_DATABASE_URL", "postgresql://u:p/word@h/d"),
+        ("JIL_REDIS_URL", "redis://h:port"),
+        ("JIL_HTTP_HOST", "\udcff"),
+        ("JIL_REGION", "Z\udcfcrich"),
         ("JIL_REDIS_URL", "localhost"),
         ("JIL_LOG_LEVEL", "LOUD"),
         ("JIL_TRUSTED_PROXIES", "the.proxy"),
@@ -144,6 +166,9 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path, name, text, 
 def test_a_refusal_does_not_repeat_a_secret():
     assert PASSWORD not in str(problems(JIL_DATABASE_URL=f"mysql://jil:{PASSWORD}@db/jil"))
     assert PASSWORD not in str(problems(JIL_REDIS_URL=PASSWORD))
+    for name, scheme in (("JIL_DATABASE_URL", "postgresql"), ("JIL_REDIS_URL", "redis")):
+        (problem,) = problems(**{name: f"{scheme}://jil:{PASSWORD}/{PASSWORD}@db/1"})
+        assert PASSWORD not in problem
 
 
 def test_a_secret_file_that_is_not_there_is_named():
