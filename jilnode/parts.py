@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from jilnode.events.bus import Bus
 from jilnode.events.kafka import KafkaBus, kafka_tls
 from jilnode.events.peer import PeerBus
@@ -13,7 +15,7 @@ from jilnode.http.forward import Forwarder
 from jilnode.http.keys import KeyRing, keys_from_file, keys_from_url
 from jilnode.http.rate_limit import RateLimiter, RateShare, redis_counts
 from jilnode.http.server import HttpServer
-from jilnode.identity import load_identity
+from jilnode.identity import IdentityError, load_identity
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.kernel import Kernel
 from jilnode.kernel.ports import Store
@@ -37,6 +39,7 @@ __all__ = (
     "build_rate_share",
     "build_server",
     "development_key_path",
+    "own_development_key",
 )
 
 
@@ -87,11 +90,20 @@ def build_keys(settings: Settings) -> KeyRing:
         return KeyRing(keys_from_file(settings.jwks_file))
     if settings.jwks_url:
         return KeyRing(keys_from_url(settings.jwks_url))
-    return development_ring(development_key(development_key_path(settings)))
+    return development_ring(own_development_key(settings))
 
 
 def development_key_path(settings: Settings) -> Path:
     return settings.data_dir / "development.pem"
+
+
+def own_development_key(settings: Settings) -> Ed25519PrivateKey:
+    """What this node's tokens are signed with; made where there is none. Raises ``IdentityError``."""
+    path = development_key_path(settings)
+    try:
+        return development_key(path)
+    except (ValueError, TypeError):
+        raise IdentityError(f"{path} is not an Ed25519 key in PEM; without that file a new one is made") from None
 
 
 def build_authenticator(settings: Settings, keys: KeyRing) -> Authenticator:

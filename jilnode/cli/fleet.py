@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import httpx
 
+from jilnode.cli.arguments import whole_number
 from jilnode.cli.genesis import genesis_hash
 from jilnode.cli.token import all_scopes, make_development_token
 from jilnode.parts import development_key_path
-from jilnode.settings import Settings, inherited_environment, load_settings
+from jilnode.settings import PORT_LAST, Settings, inherited_environment, load_settings
 
 __all__ = ("add_arguments", "run")
 
@@ -35,16 +36,18 @@ class Member(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("nodes", type=int, nargs="?", default=3, help=f"how many, 1 to {NODES_MAX} (default: 3)")
-    parser.add_argument("--first-port", type=int, default=0, help="the others follow it (default: JIL_HTTP_PORT)")
+    count, port = whole_number(1, NODES_MAX), whole_number(1, PORT_LAST)
+    parser.add_argument("nodes", type=count, nargs="?", default=3, help=f"how many, 1 to {NODES_MAX} (default: 3)")
+    parser.add_argument("--first-port", type=port, help="the others follow it (default: JIL_HTTP_PORT)")
 
 
 def run(options: argparse.Namespace) -> int:
     settings = load_settings()
-    if not settings.development or not 1 <= options.nodes <= NODES_MAX:
-        print(f"jilnode: a fleet has 1 to {NODES_MAX} nodes, in network dev only", file=sys.stderr)
+    first_port = options.first_port or settings.http_port
+    if not settings.development or not 1 <= first_port <= PORT_LAST + 1 - options.nodes:
+        print("jilnode: a fleet runs in network dev only, each node on a port of its own", file=sys.stderr)
         return 2
-    return asyncio.run(_fleet(settings, options.nodes, options.first_port or settings.http_port))
+    return asyncio.run(_fleet(settings, options.nodes, first_port))
 
 
 async def _fleet(settings: Settings, count: int, first_port: int) -> int:

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 
+from jilnode.cli.arguments import whole_number
 from jilnode.module import installed_modules
 
 __all__ = ("add_arguments", "run")
@@ -16,8 +17,8 @@ QUICK_STEPS = 20_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed runs the same (default: 1)")
-    parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--nodes", type=int, default=20)
+    parser.add_argument("--steps", type=whole_number(1), default=100_000)
+    parser.add_argument("--nodes", type=whole_number(1), default=20)
     parser.add_argument("--hostile", action="store_true", help="somebody sends entries in others' names")
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_STEPS} steps")

@@ -3,12 +3,14 @@
 import argparse
 import sys
 
-from jilnode.http.development import development_key, development_token
+from jilnode.cli.arguments import whole_number
+from jilnode.http.development import development_token
 from jilnode.http.node_routes import METRICS_SCOPE
 from jilnode.http.stream_route import STREAM_SCOPE
 from jilnode.http.visible import AUDIT_SCOPE
+from jilnode.kernel.names import valid_key
 from jilnode.module import installed_modules
-from jilnode.parts import development_key_path
+from jilnode.parts import own_development_key
 from jilnode.settings import Settings, load_settings
 from jilnode.source_routes import READ_SCOPE, RELEASE_SCOPE
 
@@ -16,11 +18,19 @@ __all__ = ("add_arguments", "all_scopes", "make_development_token", "run")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subject", default="demo", help="the pseudonym that the token speaks for (default: demo)")
+    parser.add_argument(
+        "--subject", type=_pseudonym, default="demo", help="the pseudonym that the token speaks for (default: demo)"
+    )
     parser.add_argument("--scope", action="append", help="may be given several times (default: all of them)")
     parser.add_argument(
-        "--ttl", type=int, default=86_400, metavar="SECONDS", help="how long it counts (default: a day)"
+        "--ttl", type=whole_number(1), default=86_400, metavar="SECONDS", help="how long it counts (default: a day)"
     )
+
+
+def _pseudonym(text: str) -> str:
+    if not valid_key(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pseudonym of A-Z a-z 0-9 . _ ~ @ : - and /")
+    return text
 
 
 def all_scopes() -> list[str]:
@@ -33,7 +43,7 @@ def all_scopes() -> list[str]:
 
 
 def make_development_token(settings: Settings, subject: str, scopes: list[str], ttl_s: int) -> str:
-    key = development_key(development_key_path(settings))
+    key = own_development_key(settings)
     return development_token(key, subject=subject, scopes=scopes, audience=settings.jwt_audience, lifetime_s=ttl_s)
 
 

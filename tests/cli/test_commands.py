@@ -17,7 +17,7 @@ from jilnode.identity import IdentityError, load_identity
 from jilnode.kernel.command import Submission
 from jilnode.kernel.kernel import Kernel
 from jilnode.module import installed_modules
-from jilnode.parts import build_kernel
+from jilnode.parts import build_kernel, build_keys
 from jilnode.settings import Settings, describe
 from services.wallet.intents import CreateAccount, CreateAsset, Issue, PostTransfer
 
@@ -316,6 +316,40 @@ def test_a_token_says_what_was_asked(home, run):
     assert code == 0
     claims = jwt.decode(out.strip(), options={"verify_signature": False})
     assert (claims["sub"], claims["scope"], claims["exp"] - claims["iat"]) == ("kestrel", "wallet:read", 60)
+
+
+def test_a_development_key_that_is_none_is_said(home, run):
+    home.mkdir()
+    (home / "development.pem").write_text("no key at all")
+    code, _, err = run("token")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("jilnode: data/development.pem is not an Ed25519 key")
+    with pytest.raises(IdentityError, match="not an Ed25519 key"):
+        build_keys(Settings(data_dir=Path("data")))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("token", "--ttl", "0"),
+        ("token", "--subject", "no pseudonym"),
+        ("fleet", "0"),
+        ("fleet", "33"),
+        ("fleet", "--first-port", "65536"),
+        ("simulate", "--nodes", "0"),
+        ("simulate", "--steps", "-1"),
+    ],
+)
+def test_an_argument_that_can_not_be_is_said(home, run, arguments):
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 2
+    assert not home.exists()
+
+
+def test_a_fleet_has_a_port_for_each_node(home, run):
+    assert run("fleet", "2", "--first-port", "65535")[0] == 2
+    assert not home.exists()
 
 
 def test_tokens_and_fleets_are_for_dev_only(home, run, monkeypatch):
