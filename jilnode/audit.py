@@ -59,6 +59,8 @@ class Auditor:
         self._disk = MemoryDisk()
         self._store = MemoryStore(self._disk)
         self._feeds: dict[str, Feed] = {}
+        self._waits: dict[str, str] = {}
+        """Source -> why what comes next of it could not be applied."""
         self._opened = False
         self._seals = 0
         self._compared = 0
@@ -95,7 +97,7 @@ class Auditor:
         for feed in self._feeds.values():
             if feed.entries:
                 place = f"{feed.source}/{feed.entries[0].epoch}/{feed.entries[0].sequence}"
-                return f"{place}: no seal covers it, or it rests on entries that are not there"
+                return f"{place}: {self._waits.get(feed.source, 'no seal covers it')}"
             known = self._engine.sources.get(feed.source)
             for seal in feed.seals:
                 if known is None or (seal.epoch, seal.size) > (known.epoch, known.size):
@@ -144,8 +146,10 @@ class Auditor:
         for group in feed.groups(merged=False):
             try:
                 await self._apply(group)
-            except Parked:
+            except Parked as parked:
+                self._waits[feed.source] = parked.detail
                 return moved
+            self._waits.pop(feed.source, None)
             feed.drop(len(group.entries))
             moved = True
         return moved

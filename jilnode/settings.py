@@ -19,7 +19,16 @@ from jilnode.kernel.system import is_web_address
 from jilnode.limits import CACHE_BYTES_DEFAULT, RESIDENT_BYTES_PER_SOURCE_MAX
 from jilnode.zone import DEVELOPMENT_ZONE, ZONE_CODES
 
-__all__ = ("PORT_LAST", "Settings", "SettingsError", "describe", "inherited_environment", "load_settings", "server_url")
+__all__ = (
+    "NETWORKS",
+    "PORT_LAST",
+    "Settings",
+    "SettingsError",
+    "describe",
+    "inherited_environment",
+    "load_settings",
+    "server_url",
+)
 
 NETWORKS = ("dev", "devnet", "testnet", "mainnet")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")

@@ -12,7 +12,7 @@ from jilnode.cli.journals import DatabaseJournals, is_database, journal_records
 from jilnode.identity import load_trust
 from jilnode.kernel.errors import Breach
 from jilnode.module import installed_modules
-from jilnode.settings import load_settings
+from jilnode.settings import NETWORKS, load_settings
 
 __all__ = ("add_arguments", "run")
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", nargs="?", default="", help="a database (URL or SQLite file) or an export (default: this node's)"
     )
-    parser.add_argument("--network", default="", help="default: JIL_NETWORK")
+    parser.add_argument("--network", choices=NETWORKS, help="default: JIL_NETWORK")
     parser.add_argument("--trust", default="", help="a trust file; without one, each genesis is taken as it is")
 
 

@@ -87,8 +87,8 @@ class Unproven(Breach):
 
 
 class Parked(Exception):
-    """``code`` is ``cause_disputed``, ``cause_not_applied``, ``epoch_not_ended``, ``min_reader``, ``not_judged``,
-    ``not_started``, ``not_stored``, ``out_of_step``, ``resident_full`` or ``untrusted``."""
+    """``code`` is ``cause_disputed``, ``cause_not_applied``, ``epoch_not_ended``, ``min_reader``, ``module_unknown``,
+    ``not_judged``, ``not_started``, ``not_stored``, ``out_of_step``, ``resident_full`` or ``untrusted``."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")

@@ -235,6 +235,9 @@ def test_a_trust_file_says_whose_genesis_it_is(journal, run, tmp_path):
     code, _, err = run("verify", "--trust", trust)
     assert code == 1
     assert "bad_genesis" in err
+    trust.write_text("{}")
+    code, _, err = run("verify", "--trust", trust)
+    assert (code, err) == (1, "NOT PROVEN: dev-node-01/0/0: the trust file does not name dev-node-01\n")
 
 
 async def _hold_open(folder: Path) -> Kernel:
@@ -336,6 +339,7 @@ def test_a_development_key_that_is_none_is_said(home, run):
         ("fleet", "0"),
         ("fleet", "33"),
         ("fleet", "--first-port", "65536"),
+        ("verify", "--network", "moonnet"),
         ("simulate", "--nodes", "0"),
         ("simulate", "--steps", "-1"),
     ],
