@@ -5,11 +5,13 @@ COMMIT, which waits for the disk, goes to a thread. Reads go through other conne
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -135,7 +137,7 @@ class SqliteStore(SqlStore):
 
     def open_beside(self) -> None:
         """Only the reading half, beside whoever writes: no lock is taken and nothing is written."""
-        self._engine = _reading_engine(self._path)
+        self._engine = _reading_engine(self._path, still=_is_still(self._path))
         beside = ReadingSession(self._engine)
         self._ask(beside, beside)
 
@@ -185,10 +187,19 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.rollback()
 
 
-def _reading_engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)), pool_size=_READERS, max_overflow=0, pool_timeout=10
-    )
+def _is_still(path: Path) -> bool:
+    """Whether nobody writes it and nothing can be made beside it, as on a read-only disk: SQLite reads a log through a
+    file that it makes. A node that runs has a log."""
+    return not path.with_name(f"{path.name}-wal").exists() and not os.access(path.absolute().parent, os.W_OK)
+
+
+def _reading_engine(path: Path, *, still: bool = False) -> AsyncEngine:
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    if still:
+        url = URL.create(
+            "sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"immutable": "1", "uri": "true"}
+        )
+    engine = create_async_engine(url, pool_size=_READERS, max_overflow=0, pool_timeout=10)
 
     @event.listens_for(engine.sync_engine, "connect")
     def forbid_writes(connection: Any, _record: object) -> None:

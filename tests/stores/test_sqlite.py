@@ -51,6 +51,23 @@ async def test_the_refusal_names_the_holder(path: Path, opened: Opener) -> None:
         await opened(SqliteStore(path))
 
 
+async def test_nothing_is_made_beside_a_database_that_is_read_where_nothing_can_be(
+    path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path.with_name("a node #1?.db")
+    store = await opened(SqliteStore(path))
+    await store.commit(commit_of(0))
+    await store.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    beside = SqliteStore(path)
+    beside.open_beside()
+    try:
+        assert (await beside.heads())[SOURCE] == (0, 1)
+        assert not list(path.parent.glob("*-wal")) + list(path.parent.glob("*-shm"))
+    finally:
+        await beside.close()
+
+
 @pytest.fixture
 def text_file(path: Path) -> Path:
     path.parent.mkdir()
