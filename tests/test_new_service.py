@@ -1,5 +1,6 @@
 """The scaffold's result passes its own tests, the linter and the type checker, as it comes."""
 
+import keyword
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,6 @@ def test_a_new_service_is_ready_as_it_comes(tmp_path):
 
 
 def test_a_bad_name_is_refused():
-    for name in ("", "Example", "1a", "kernel", "wallet"):
+    for name in ("", "Example", "1a", "kernel", "wallet", *keyword.kwlist):
         done = subprocess.run([ROOT / "scripts/new_service", name], capture_output=True, text=True, check=False)
         assert done.returncode in (1, 2), name
