@@ -1,4 +1,8 @@
-"""The service-module contract: the one page that a module's author must read.
+"""The service-module contract: the page that a module's author reads.
+
+What is declared is described where it is defined, each in a screen or two: tables, whose key is whose, and indexes in
+``jilnode/kernel/table.py``; beside it commands and reactions in ``command.py``, invariants in ``invariants.py``, and
+the rows that a reply or a feed gets in ``entry_rows.py``.
 
 A module is data and pure functions: tables, commands, invariants, reactions and routes. It owns no state beside its
 rows, writes no SQL, emits nothing by hand, and imports only this file, ``jilnode.zone``, ``jilnode.kernel`` types, and

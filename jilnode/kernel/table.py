@@ -1,6 +1,6 @@
 """What a module declares about its rows: the table, whose key may be written by whom, and the indexes.
 
-A declaration is data. The kernel keeps the rows in memory (``kernel/tables.py``), the stores keep them in SQL.
+A declaration is data. The kernel keeps the rows in memory (``kernel/cache.py``), the stores keep them in SQL.
 """
 
 from collections.abc import Callable
