@@ -26,7 +26,7 @@ class ClockGuard:
         if abs(offset_us - self._known_offset_us) > CLOCK_STEP_S * 1_000_000:
             if not self.stepped:
                 self.stepped = True
-                logger.error("wall and monotonic clock have parted; writing stops until the time is confirmed")
+                logger.error("wall and monotonic clock have parted; writing stops until they agree or a new start")
         else:
             # A clock that is slewed drifts slowly; only a step is a step.
             self._known_offset_us = offset_us

@@ -108,7 +108,7 @@ class Writer:
     @property
     def why_not_writable(self) -> str:
         if self.clock_guard.stepped:
-            return "wall and monotonic clock have parted; an operator or a peer has to confirm the time"
+            return "wall and monotonic clock have parted: set the clock right, or if it is, start this node again"
         return self.reason or self.recovering or self.state
 
     def _check_writable(self) -> None:

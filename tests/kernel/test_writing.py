@@ -89,6 +89,7 @@ async def test_a_clock_that_was_set_writes_nothing():
         node.clock.step(365 * 86400)
         with pytest.raises(Rejected, match="not_writable"):
             await node.run(Fill("a", 1))
+        assert "start this node again" in node.writer.why_not_writable
         node.clock.step(-365 * 86400)
         node.writer.confirm_clock()
         assert (await node.run(Fill("a", 1))).reply == 6
