@@ -4,6 +4,7 @@ It needs rows: causes, ownership, key rules, invariants, digest. A group is appl
 accuses the source; ``Parked`` accuses nobody and waits.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from jilnode.kernel.engine import Engine
 
 __all__ = ("apply", "needed")
+
+logger = logging.getLogger("jilnode.apply")
 
 
 def needed(engine: "Engine", verified: VerifiedGroup, wanted: Wanted, *, careful: bool = False) -> None:
@@ -220,4 +223,5 @@ def _check_digest(engine: "Engine", state: SourceState, item: Verified) -> None:
     engine.digests.fold()
     if f"{state.digest:064x}" != tick_row(item).digest and not state.drift:
         state.drift = True
+        logger.error("the rows of a source are not those that it has", extra={"fields": {"source": state.source}})
         engine.alarms.append(f"drift: the rows of {state.source} here are not those that it has")

@@ -68,3 +68,14 @@ async def test_what_was_applied_before_a_refused_group_counts(nodes):
     two.engine.resident_bytes *= 10
     await two.follow(one)
     assert converged(one, two)
+
+
+async def test_rows_that_drifted_are_an_alarm_and_in_the_log(nodes, caplog):
+    one, two = nodes
+    two.engine.sources[one.source].digest += 1
+    one.clock.advance(31)
+    await one.run(Put("more", "z"))
+    await two.follow(one)
+    assert two.engine.sources[one.source].drift
+    assert [record.message for record in caplog.records] == ["the rows of a source are not those that it has"]
+    assert len(two.engine.alarms) == 1
