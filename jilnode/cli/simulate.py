@@ -17,11 +17,13 @@ QUICK_STEPS = 20_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="the same seed runs the same (default: 1)")
-    parser.add_argument("--steps", type=whole_number(1), default=100_000)
+    parser.add_argument(
+        "--steps", type=whole_number(1), default=100_000, help="with faults; then as many as agreement takes"
+    )
     parser.add_argument("--nodes", type=whole_number(1), default=20)
     parser.add_argument("--hostile", action="store_true", help="somebody sends entries in others' names")
     parser.add_argument("--json", action="store_true", help="one object a row")
-    parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_STEPS} steps")
+    parser.add_argument("--quick", action="store_true", help=f"at most {QUICK_STEPS} steps with faults")
 
 
 def run(options: argparse.Namespace) -> int:
