@@ -35,5 +35,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _export(target: str, source: str, file: BinaryIO) -> None:
+    """Raises ``LookupError``: an empty file is no journal, and a name may be misspelled."""
+    found = False
     async for record in journal_records(target, source):
+        found = True
         file.writelines(write_lines([record]))
+    if not found:
+        raise LookupError(f"there is no journal of {source} in it" if source else "there is no journal in it")

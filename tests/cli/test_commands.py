@@ -142,7 +142,12 @@ def test_a_table_that_is_not_what_the_journal_says(request, home, run, database,
 
 def test_an_export_can_be_of_one_source(journal, run):
     assert run("export", "--source", "dev-node-01")[1] == run("export")[1]
-    assert run("export", "--source", "sg-mas-01")[1] == ""
+
+
+def test_an_export_of_nothing_is_none(journal, run, tmp_path):
+    code, out, err = run("export", "--source", "sg-mas-01", "--output", tmp_path / "journal.jsonl")
+    assert (code, out, err) == (1, "", "jilnode: there is no journal of sg-mas-01 in it\n")
+    assert not (tmp_path / "journal.jsonl").exists()
 
 
 @pytest.mark.parametrize(
