@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
     options = parser.parse_args(given)
     assert module is not None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or a path that this terminal can't show ends no command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = module.run(options)
     except SettingsError as error:

@@ -1,6 +1,7 @@
 """The command line, command by command, on small real databases."""
 
 import asyncio
+import io
 import json
 import sqlite3
 import stat
@@ -376,6 +377,16 @@ def test_check_lists_every_setting(run):
     assert code == 0
     for row in describe():
         assert f"{row.name} " in out
+
+
+def test_check_shows_what_a_terminal_can_not(home, monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+    monkeypatch.setenv("JIL_REGION", "Z\u00fcrich")
+    monkeypatch.setenv("JIL_DATA_DIR", "d\udcff")
+    assert main(["check"]) == 0
+    assert b"Z\\xfcrich" in shown.getvalue()
+    assert b"d\\udcff" in shown.getvalue()
 
 
 def test_check_says_what_is_missing(home, run, monkeypatch):
