@@ -40,6 +40,7 @@ class PostgresStore(SqlStore):
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect_reader,
+            hide_parameters=True,
             json_deserializer=str,
             max_overflow=0,
             pool_size=_READERS,
@@ -115,9 +116,9 @@ class PostgresStore(SqlStore):
             known = getattr(error, "severity_en", None) == "ERROR" or isinstance(error, asyncpg.DataError)
             if known and not session.ended:
                 kind = CommitRefused if (error.sqlstate or "")[:2] in _REFUSALS else CommitFailed
-                raise kind(f"PostgreSQL refused the batch: {error}") from error
+                raise kind(f"PostgreSQL refused the batch: {_told(error)}") from error
             session.terminate()
-            raise CommitUnknown(f"PostgreSQL ended the session around the commit: {error}") from error
+            raise CommitUnknown(f"PostgreSQL ended the session around the commit: {_told(error)}") from error
         except BaseException as error:
             # Also when the caller was cancelled: until reopen() nobody knows what became of the batch.
             session.terminate()
@@ -133,3 +134,9 @@ class PostgresStore(SqlStore):
     def _use(self, session: PostgresSession) -> None:
         self._session = session
         self._ask(session, ReadingSession(self._engine, (asyncpg.PostgresError, asyncpg.InterfaceError)))
+
+
+def _told(error: asyncpg.PostgresError) -> str:
+    """What may be said in the log: the DETAIL quotes rows, and the message about data quotes values."""
+    about_data = (error.sqlstate or "22").startswith("22")
+    return type(error).__name__ if about_data else f"{type(error).__name__}: {error.args[0]}"

@@ -199,7 +199,7 @@ def _reading_engine(path: Path, *, still: bool = False) -> AsyncEngine:
         url = URL.create(
             "sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"immutable": "1", "uri": "true"}
         )
-    engine = create_async_engine(url, pool_size=_READERS, max_overflow=0, pool_timeout=10)
+    engine = create_async_engine(url, hide_parameters=True, pool_size=_READERS, max_overflow=0, pool_timeout=10)
 
     @event.listens_for(engine.sync_engine, "connect")
     def forbid_writes(connection: Any, _record: object) -> None:

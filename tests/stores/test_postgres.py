@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,7 +18,7 @@ from tests.kit.certificates import Authority
 from tests.kit.postgres import PostgresServer
 from tests.kit.wait import eventually
 from tests.stores.backends import Opener
-from tests.stores.tables import SHARES, SOURCE, Share, commit_of
+from tests.stores.tables import SHARES, SOURCE, TRANSFERS, Share, Transfer, commit_of
 
 ONE_ROW = [(SHARES, "k", Share("a", 1))]
 
@@ -56,6 +57,16 @@ async def commit_that_waits(postgres: PostgresServer, url: str, store: Store, se
     commit = asyncio.create_task(store.commit(commit_of(sequence, ONE_ROW)))
     await eventually(lambda: writer_of(postgres, url, "wait_event_type") == "Lock")
     return commit
+
+
+@pytest.mark.parametrize("row", [(TRANSFERS, "t/kestrel", Transfer("a", "b")), (SHARES, "k", Share("a", "kestrel"))])  # type: ignore[arg-type]
+async def test_what_is_said_of_a_refused_batch_quotes_no_row(url: str, opened: Opener, row: Any) -> None:
+    """It goes into the log; the server quotes a key that is there already, the driver a value that it can't send."""
+    store = await opened(PostgresStore(url))
+    await store.commit(commit_of(0, [(TRANSFERS, "t/kestrel", Transfer("a", "b"))]))
+    with pytest.raises(CommitRefused) as refused:
+        await store.commit(commit_of(1, [row]))
+    assert "kestrel" not in str(refused.value)
 
 
 # Settings
