@@ -112,7 +112,13 @@ class HotProtocol(HttpToolsProtocol):
         if type(cycle) is not _HotCycle:
             super().on_body(body)
         elif not cycle.response_complete:
-            cycle.body = cycle.body + body if cycle.body else body
+            if not cycle.body:
+                cycle.body = body
+            else:
+                # Grown in place: a body may come in a million pieces, and each would have copied all before it.
+                if type(cycle.body) is bytes:
+                    cycle.body = bytearray(cycle.body)
+                cycle.body += body
             if len(cycle.body) > BODY_BYTES_MAX:
                 self._refuse_body(cycle)
 
@@ -130,6 +136,7 @@ class HotProtocol(HttpToolsProtocol):
             # It was refused early. Closing at once would have reset the connection under the answer.
             self.transport.close()
         else:
+            cycle.body = bytes(cycle.body)
             cycle.route.serve(cycle)
 
     def _refuse_body(self, cycle: _HotCycle) -> None:

@@ -101,6 +101,14 @@ async def test_a_body_that_is_too_large_is_read_away_so_that_the_answer_arrives(
         assert writer.submissions == []
 
 
+async def test_a_body_in_very_many_pieces_does_not_hold_the_node() -> None:
+    """Each byte in a chunk of its own: what came before it is not copied again for each."""
+    async with served() as server:
+        pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in f"{BODY[:-1]}{' ' * 800_000}}}".encode())
+        answer = await ask(server, HEAD, CLOSE, "Transfer-Encoding: chunked\r\n\r\n", pieces, "0\r\n\r\n")
+        assert status(answer) == 201
+
+
 async def test_pipelined_behind_an_open_request() -> None:
     """The second goes uvicorn's way, and waits for the first; the third after it."""
     writer = PatientWriter()
