@@ -85,7 +85,7 @@ class _BoundedProtocol(HotProtocol):
     """When the request that is coming in began; 0 when none is."""
     _in_headers = True
     _received = 0
-    """Bytes since the request that is coming in began."""
+    """Bytes that came since the request that is coming in began, or since something of its body did."""
     _closing_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
@@ -111,7 +111,8 @@ class _BoundedProtocol(HotProtocol):
             return
         self._received += len(data)
         super().data_received(data)
-        if self._in_headers and self._received > self._bounds.header_bytes and not self.transport.is_closing():
+        # Behind the headers there may be trailers, and extensions of chunks: nobody reads them, and they may be endless.
+        if self._received > self._bounds.header_bytes and not self.transport.is_closing():
             self._refuse("headers_too_large", f"At most {self._bounds.header_bytes} bytes.")
 
     def on_message_begin(self) -> None:
@@ -133,9 +134,13 @@ class _BoundedProtocol(HotProtocol):
         if self._received > self._bounds.header_bytes and self._header_bytes() > self._bounds.header_bytes:
             self._refuse("headers_too_large", f"At most {self._bounds.header_bytes} bytes.")
             return
+        self._received = 0
         super().on_headers_complete()
+        # Trailers come into another list: they are no headers (RFC 9110, 6.5.1), and say nothing of who asks for what.
+        self.headers = self.headers.copy()
 
     def on_body(self, body: bytes) -> None:
+        self._received = 0
         # A request refused for its headers has no cycle of its own to take a body.
         if not self.transport.is_closing():
             super().on_body(body)

@@ -80,6 +80,37 @@ async def test_headers_that_are_too_large() -> None:
         assert status(answer) == 201
 
 
+CHUNKS = "Transfer-Encoding: chunked\r\n\r\n"
+WHOLE = "10\r\n" + '{"text":"hello"}' + "\r\n0\r\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/batch"])
+@pytest.mark.parametrize(
+    "endless",
+    [f"{WHOLE}X: " + "a" * 65_536, WHOLE + "X: a\r\n" * 10_000, "1;" + "a" * 65_536],
+    ids=["a trailer", "trailers", "an extension"],
+)
+async def test_what_comes_beside_a_body_is_bounded_like_headers(path: str, endless: str) -> None:
+    app = app_of()
+    async with serving(app, Bounds(header_bytes=4096)) as server:
+        # What the server says to it is lost where more has come than it read.
+        await ask(server, HEAD.replace("/v1/notes", path), CHUNKS, endless, *[endless[-60_000:]] * 8)
+    refused = 'jil_http_connections_refused_total{reason="headers_too_large"} 1\n'
+    assert refused in app.parts.metrics.text().decode()
+
+
+@pytest.mark.parametrize("spelling", ["/v1/notes", "/v1/note%73"])
+async def test_trailers_are_no_headers(spelling: str) -> None:
+    writer = FakeWriter()
+    async with served(writer=writer) as server:
+        request, trailers = f"POST {spelling} HTTP/1.1\r\nHost: n\r\n{CLOSE}", HEAD.partition("Host: n\r\n")[2]
+        answer = await ask(server, request + CHUNKS + WHOLE + trailers + "\r\n")
+        assert (status(answer), b"token_missing" in answer) == (401, True)
+        answer = await ask(server, request + trailers + CHUNKS + WHOLE + "Content-Encoding: gzip\r\n\r\n")
+        assert status(answer) == 201
+        assert len(writer.submissions) == 1
+
+
 async def test_a_body_without_a_length_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jilnode.http.server.SWEEP_INTERVAL_S", 0.05)
     writer = FakeWriter()
