@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jilnode.http.body import too_large
@@ -70,6 +71,40 @@ class HotProtocol(HttpToolsProtocol):
     idle_since = 0.0
     """When the last hot answer was given; 0 while a request is coming in."""
 
+    def data_received(self, data: bytes) -> None:
+        # uvicorn writes a line into the log for each of what fails here: the metrics count them.
+        self._unset_keepalive_if_required()
+        try:
+            while data and not self.transport.is_closing():
+                data = self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _feed(self, data: bytes) -> bytes:
+        """What is to be read again: the parser takes every request that asks for another protocol for HTTP's end, and
+        its body for the beginning of something else."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._asks_in_vain():
+                return self._asking_nothing() + data[upgrade.args[0] :]
+            self.handle_websocket_upgrade()
+        return b""
+
+    def _asks_in_vain(self) -> bool:
+        """For a protocol that is not spoken here: that is as good as not asked (RFC 9110, 7.8)."""
+        return bool(self.parser.should_upgrade()) and not self._should_upgrade()
+
+    def _asking_nothing(self) -> bytes:
+        """The head of the request that came in, without what it asks for, and a parser that has seen nothing yet."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self.send_400_response("")
+        fields = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
+
     def on_message_begin(self) -> None:
         # uvicorn's scope is made only for requests that go its way.
         self.url = b""
@@ -78,6 +113,8 @@ class HotProtocol(HttpToolsProtocol):
         self.idle_since = 0.0
 
     def on_headers_complete(self) -> None:
+        if self._asks_in_vain():
+            return
         route = self.routes.get(self.url)
         if route is not None and self._is_plain(route):
             cycle: Any = _HotCycle(self, route)
@@ -128,6 +165,8 @@ class HotProtocol(HttpToolsProtocol):
         return type(cycle) is _HotCycle and cycle.response_complete
 
     def on_message_complete(self) -> None:
+        if self._asks_in_vain():
+            return
         cycle: Any = self.cycle
         if type(cycle) is not _HotCycle or self.parser.should_upgrade():
             # A handshake has no cycle: this one is of a request before it.

@@ -85,6 +85,34 @@ async def test_unusual_requests_are_answered_too(request_text: str) -> None:
         assert (status(answer), b'"note":"ch-zug-01/1"' in answer) == (201, True)
 
 
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/note%73"])
+@pytest.mark.parametrize("asked", ["h2c", "h2c, websocket", "TLS/1.0"])
+async def test_a_protocol_that_is_not_spoken_is_as_good_as_not_asked_for(path: str, asked: str) -> None:
+    """Some libraries ask each server for HTTP/2 so. What is a body to a proxy on the way is one here."""
+    writer = FakeWriter()
+    async with served(writer=writer) as server:
+        reader, out = await asyncio.open_connection("127.0.0.1", server.port)
+        hidden = f"GET /healthz HTTP/1.1\r\nX: {{}}\r\nHost: n\r\n{CLOSE}\r\n"
+        head = HEAD.replace("/v1/notes", path) + f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {asked}\r\n"
+        out.write(f"{head}{LENGTH}\r\n{BODY}{head}Content-Length: {len(hidden)}\r\n\r\n".encode())
+        assert status(await read_answer(reader)) == 201
+        out.write(hidden.encode())
+        answer = await read_answer(reader)
+        assert (status(answer), b"bad_json" in answer) == (400, True)
+        out.write(f"GET /healthz HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n".encode())
+        answer = await reader.read()
+        assert (status(answer), answer.count(b"HTTP/1.1")) == (200, 1)
+        assert len(writer.submissions) == 1
+        out.close()
+
+
+async def test_no_tunnels() -> None:
+    async with served() as server:
+        for asked in ("", "Connection: Upgrade\r\nUpgrade: h2c\r\n", HANDSHAKE.partition("\r\n")[2]):
+            answer = await ask(server, f"CONNECT n:80 HTTP/1.1\r\nHost: n\r\n{asked}\r\n")
+            assert (status(answer), answer.count(b"HTTP/1.1 ")) == (400, 1)
+
+
 async def test_other_methods_at_a_hot_address() -> None:
     async with served() as server:
         answer = await ask(server, HEAD.replace("POST", "GET", 1), CLOSE, "\r\n")
