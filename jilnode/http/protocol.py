@@ -191,9 +191,12 @@ class _BoundedProtocol(HotProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _refuse(self, code: str, detail: str, header: bytes = b"") -> None:
-        """Answers without the app, unless an answer has begun or is owed to an earlier request, and closes."""
-        begun = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not begun and not self._owes():
+        """Answers without the app, unless an answer has begun or is given already, or one is owed to an earlier
+        request, and closes."""
+        cycle = self.cycle
+        own = cycle is not None and cycle is not self._earlier
+        begun = cycle is not None and cycle.response_started and not cycle.response_complete
+        if not begun and not (own and cycle.response_complete) and not self._owes():
             status, title = _TITLES[code]
             problem = {
                 "type": f"/problems/{code}",

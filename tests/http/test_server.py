@@ -143,6 +143,29 @@ async def test_what_is_not_http_is_refused(request_text: str) -> None:
         assert (status(answer), b'"code":"bad_request"' in answer) == (400, True)
 
 
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/batch", "/nowhere"])
+async def test_a_request_that_is_answered_already_gets_no_second_answer(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who keeps the connection would take it for the answer to the next one."""
+    monkeypatch.setattr("jilnode.http.server.SWEEP_INTERVAL_S", 0.05)
+    head = f"POST {path} HTTP/1.1\r\nHost: n\r\n"
+    too_long, chunks = f"Content-Length: {2 * BODY_BYTES_MAX}\r\n\r\n", f"{CHUNKS}2\r\n{{}}\r\n"
+    async with served(Bounds(request_s=0.4, linger_s=0.2)) as server:
+        for body, rest in ((too_long, ""), (chunks, "nonsense\r\n"), (chunks, "1;" + "a" * 20_000)):
+            if path == "/v1/notes" and body == chunks:
+                # A hot write is answered once it is here.
+                continue
+            reader, out = await asyncio.open_connection("127.0.0.1", server.port)
+            out.write((head + body).encode())
+            first = await reader.readuntil(b"\r\n\r\n")
+            out.write(rest.encode())
+            async with asyncio.timeout(5):
+                assert b"HTTP/1.1" not in await reader.read()
+            assert status(first) in (401, 404, 413)
+            out.close()
+
+
 async def test_head_is_get_without_a_body() -> None:
     async with served() as server:
         asked = f"/openapi.json HTTP/1.1\r\nHost: n\r\n{CLOSE}\r\n"
