@@ -111,7 +111,7 @@ class _BoundedProtocol(HotProtocol):
             return
         self._received += len(data)
         super().data_received(data)
-        # Behind the headers there may be trailers, and extensions of chunks: nobody reads them, and they may be endless.
+        # Behind the headers there may be trailers and extensions of chunks: nobody reads them, and they may be endless.
         if self._received > self._bounds.header_bytes and not self.transport.is_closing():
             self._refuse("headers_too_large", f"At most {self._bounds.header_bytes} bytes.")
 
@@ -185,7 +185,7 @@ class _BoundedProtocol(HotProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
-            self._refuse("bad_request", "This is not HTTP/1.1.")
+            self._refuse("bad_request", msg or "This is not HTTP/1.1.")
 
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

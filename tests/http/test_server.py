@@ -143,6 +143,37 @@ async def test_what_is_not_http_is_refused(request_text: str) -> None:
         assert (status(answer), b'"code":"bad_request"' in answer) == (400, True)
 
 
+@pytest.mark.parametrize("spelling", ["/v1/notes", "/v1/note%73"])
+@pytest.mark.parametrize(
+    ("fields", "taken"),
+    [
+        ("Host: n:80\r\n", True),
+        ("Host: [::1]:80\r\n", True),
+        ("Host: n\r\nHost: n\r\n", False),
+        ("Host: n\r\nHost: m\r\n", False),
+        ("Host: n/m\r\n", False),
+        ("Host: n m\r\n", False),
+        ("", False),
+        (f"Host: n\r\n{AUTHORIZATION}", True),
+        ("Host: n\r\nContent-Type: application/json\r\n", True),
+        ("Host: n\r\nAuthorization: Bearer another\r\n", False),
+        ("Host: n\r\nIdempotency-Key: another\r\n", False),
+        ("Host: n\r\nContent-Type: text/plain\r\n", False),
+        ("Host: n\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 10.0.0.2\r\n", True),
+    ],
+)
+async def test_what_a_request_has_once(spelling: str, fields: str, taken: bool) -> None:
+    """Of two that differ a proxy may go by the one, and this node by the other."""
+    writer = FakeWriter()
+    async with served(writer=writer) as server:
+        # Before what is looked at, and behind it, for it is either that counts.
+        for head in (HEAD.replace("Host: n\r\n", fields), HEAD.replace("Host: n\r\n", "") + fields):
+            request = f"{head.replace('/v1/notes', spelling)}{CLOSE}Content-Length: 16\r\n\r\n"
+            answer = await ask(server, request, '{"text":"hello"}')
+            assert status(answer) == (201 if taken else 400)
+        assert bool(writer.submissions) == taken
+
+
 @pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/batch", "/nowhere"])
 async def test_a_request_that_is_answered_already_gets_no_second_answer(
     path: str, monkeypatch: pytest.MonkeyPatch
