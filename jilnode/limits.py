@@ -81,6 +81,9 @@ FEED_KEPT_S: Final = 60
 """A channel without subscribers is kept for this long."""
 SOCKET_MESSAGE_BYTES_MAX: Final = 1 * KIBIBYTE
 """Of a message that comes in on a WebSocket: clients have nothing to say there."""
+SOCKET_BYTES_PER_S: Final = 256
+SOCKET_BYTES_AT_ONCE_MAX: Final = 4 * KIBIBYTE
+"""What a client may send on a WebSocket: pongs, pings, an end. A frame may have six bytes, and costs 20 us to read."""
 
 # Following other nodes
 PEER_RATE: Final = 200
@@ -129,4 +132,5 @@ assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert STREAM_QUEUE_MAX <= FEED_RING_FRAMES
+assert 2 * SOCKET_MESSAGE_BYTES_MAX <= SOCKET_BYTES_AT_ONCE_MAX
 assert STREAM_SUBJECT_CLIENTS_MAX < STREAM_CLIENTS_MAX < FEED_CHANNELS_MAX

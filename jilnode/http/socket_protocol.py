@@ -17,12 +17,14 @@ from websockets.server import ServerProtocol
 from jilnode.http.problems import ProblemBook
 from jilnode.http.trace import new_trace_id
 from jilnode.kernel.errors import Rejected
+from jilnode.limits import SOCKET_BYTES_AT_ONCE_MAX, SOCKET_BYTES_PER_S
 
 __all__ = ("socket_protocol",)
 
 _log = logging.getLogger(__name__)
 # uvicorn writes a line with address and query for every handshake.
 _log.setLevel(logging.WARNING)
+_POLICY = 1008
 _FORM = "a GET without a body, 128 headers of 8 KiB each at most"
 
 
@@ -46,6 +48,9 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
     _linger_s: float
     _closing_since = 0.0
     _pong = b""
+    _allowance = float(SOCKET_BYTES_AT_ONCE_MAX)
+    """Bytes that the client may send now, as of ``_allowed_at``."""
+    _allowed_at = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -54,11 +59,29 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.book = self._book
 
     def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated:
+            self._take(data)
+            return
         super().data_received(data)
         if not self.handshake_initiated and not self.transport.is_closing():
             # The HTTP side hands over whole requests: what is not a handshake by now can't be read as one.
             response = self.conn.reject(400, "")
             self.transport.write(response.serialize())
+            self.transport.close()
+
+    def _take(self, data: bytes) -> None:
+        """Reads what the client may send now, and ends it if there is more: all of it is read in one go, and nobody
+        else has a turn meanwhile."""
+        now = self.loop.time()
+        regained = (now - self._allowed_at) * SOCKET_BYTES_PER_S
+        allowed = min(self._allowance + regained, SOCKET_BYTES_AT_ONCE_MAX)
+        self._allowance, self._allowed_at = allowed - len(data), now
+        super().data_received(data[: int(allowed)])
+        if len(data) > allowed and not self.transport.is_closing():
+            self.stop_keepalive()
+            self.conn.fail(_POLICY, "rate_limited")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
             self.transport.close()
 
     def handle_ping(self) -> None:

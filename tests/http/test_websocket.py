@@ -10,6 +10,7 @@ import ssl
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 from jilnode.http.protocol import Bounds
 from jilnode.http.rate_limit import RateLimiter
 from jilnode.http.server import HttpServer
-from jilnode.limits import SOCKET_MESSAGE_BYTES_MAX
+from jilnode.limits import SOCKET_BYTES_AT_ONCE_MAX, SOCKET_BYTES_PER_S, SOCKET_MESSAGE_BYTES_MAX
 from tests.http.board import BOARD, SetCell, board_app, served
 from tests.http.kit import FakeFeed, app_of, bearer, token
 from tests.http.test_server import ask, status
@@ -226,7 +227,50 @@ async def test_sockets_count_as_connections_and_their_end_is_bounded(monkeypatch
             connection.transport.abort()
 
 
-async def test_who_pings_and_does_not_read_fills_no_memory() -> None:
+@pytest.mark.parametrize(
+    ("first", "sent"),
+    [
+        (b"", masked(9, b"")),
+        (b"", masked(10, b"")),
+        (b"", masked(9, b"a" * 125)),
+        (masked(1, b"", fin=False), masked(0, b"", fin=False)),
+        (masked(1, b"a"), masked(1, b"a")),
+    ],
+    ids=["pings", "pongs", "long pings", "parts of a message", "messages"],
+)
+async def test_who_floods_is_ended_before_it_takes_the_others_turn(first: bytes, sent: bytes) -> None:
+    async with serving() as server, opened(server) as connection:
+        (protocol,) = server._server.server_state.connections
+        read: list[bytes] = []
+        receive = protocol.conn.receive_data
+        protocol.conn.receive_data = lambda data: (read.append(data), receive(data))
+        connection.transport.write(first + sent * (100_000 // len(sent)))
+        await eventually(lambda: not server._server.server_state.connections)
+        await eventually(lambda: server._app.streams.count == 0)
+        assert sum(map(len, read)) <= SOCKET_BYTES_AT_ONCE_MAX + SOCKET_BYTES_PER_S
+
+
+async def test_a_flood_is_told_what_it_is() -> None:
+    async with serving() as server, opened(server) as connection:
+        connection.transport.write(masked(9, b"") * (SOCKET_BYTES_AT_ONCE_MAX // 6 + 1))
+        assert await closed(connection) == (1008, "rate_limited")
+
+
+async def test_a_client_that_pings_now_and_then_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as server, opened(server) as connection:
+        (protocol,) = server._server.server_state.connections
+        elapsed_s = 0.0
+        clock = SimpleNamespace(time=lambda: elapsed_s, call_later=protocol.loop.call_later)
+        monkeypatch.setattr(protocol, "loop", clock)
+        for _ in range(100):
+            elapsed_s += 1
+            await asyncio.wait_for(await connection.ping(b"a" * 125), 5)
+
+
+async def test_who_pings_and_does_not_read_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of those, one may send as many as one likes: their number has a bound of its own.
+    monkeypatch.setattr("jilnode.http.socket_protocol.SOCKET_BYTES_AT_ONCE_MAX", 2**40)
+    monkeypatch.setattr("jilnode.http.socket_protocol.SOCKET_BYTES_PER_S", 2**40)
     async with serving() as server, opened(server) as connection:
         (protocol,) = server._server.server_state.connections
         connection.transport.pause_reading()
