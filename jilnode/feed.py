@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import deque
+from itertools import islice
 
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.ports import Store
 from jilnode.kernel.writer import Writer
-from jilnode.limits import STREAM_QUEUE_MAX
+from jilnode.limits import RECENT_BYTES_MAX, RECENT_ENTRIES_MAX, STREAM_QUEUE_MAX
 
 __all__ = ("JournalFeed",)
-
-RECENT_ENTRIES = 10_000
 
 Position = tuple[str, int, int]
 
@@ -22,12 +21,24 @@ class JournalFeed:
     def __init__(self, writer: Writer, store: Store) -> None:
         self._writer = writer
         self._store = store
-        self._recent: deque[Entry] = deque(maxlen=RECENT_ENTRIES)
+        self._recent: deque[Entry] = deque()
+        self._recent_bytes = 0
+        self._numbers: dict[Position, int] = {}
+        """Of each recent entry, in the order in which they came."""
+        self._next = 0
         self._queues: list[asyncio.Queue[Entry | None]] = []
         writer.listeners.append(self._committed)
 
     def _committed(self, entries: list[Entry], seals: list[Seal]) -> None:
-        self._recent.extend(entries)
+        for entry in entries:
+            self._recent.append(entry)
+            self._recent_bytes += entry.size
+            self._numbers[_position(entry)] = self._next
+            self._next += 1
+        while len(self._recent) > RECENT_ENTRIES_MAX or self._recent_bytes > RECENT_BYTES_MAX:
+            oldest = self._recent.popleft()
+            self._recent_bytes -= oldest.size
+            self._numbers.pop(_position(oldest), None)
         for queue in self._queues:
             for entry in entries:
                 if queue.full():
@@ -39,12 +50,10 @@ class JournalFeed:
 
     async def after(self, position: Position | None, limit: int) -> list[Entry]:
         """The next entries after ``position``. Raises ``LookupError`` when this node has no such entry."""
-        recent = list(self._recent)
-        if position is not None:
-            for index in range(len(recent) - 1, -1, -1):
-                entry = recent[index]
-                if (entry.source, entry.epoch, entry.sequence) == position:
-                    return recent[index + 1 : index + 1 + limit]
+        number = None if position is None else self._numbers.get(position)
+        if number is not None:
+            index = len(self._recent) - (self._next - number) + 1
+            return list(islice(self._recent, index, index + limit))
         source, epoch, sequence = position or (self._writer.engine.source, 0, -1)
         known = self._writer.engine.sources.get(source)
         if known is None or (position is not None and (epoch, sequence) >= (known.epoch, known.size)):
@@ -62,3 +71,7 @@ class JournalFeed:
     def unsubscribe(self, queue: "asyncio.Queue[Entry | None]") -> None:
         if queue in self._queues:
             self._queues.remove(queue)
+
+
+def _position(entry: Entry) -> Position:
+    return (entry.source, entry.epoch, entry.sequence)

@@ -72,6 +72,13 @@ STREAM_CLIENTS_MAX: Final = 256
 STREAM_SUBJECT_CLIENTS_MAX: Final = 64
 """Streams of one subject: nobody alone takes all of them."""
 STREAM_QUEUE_MAX: Final = 1024
+STREAM_READ_ENTRIES: Final = 50
+"""Looked up at once for a stream that resumes: each of them that does so holds as many, and they may be large."""
+STREAM_PIECE_BYTES: Final = 256 * KIBIBYTE
+"""Of what waits, this much is made and sent to a client at once, and more when that is on its way."""
+RECENT_ENTRIES_MAX: Final = 10_000
+RECENT_BYTES_MAX: Final = 64 * MEBIBYTE
+"""Of the newest entries, kept in memory for streams that resume."""
 FEED_RING_FRAMES: Final = 4096
 FEED_RING_BYTES: Final = 512 * KIBIBYTE
 """What of a channel's recent frames is kept, so that who comes back goes on from there."""
@@ -132,5 +139,6 @@ assert BATCH_CHUNK_ITEMS <= BATCH_ITEMS_MAX
 assert LINKED_MAX <= BATCH_CHUNK_ITEMS
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert STREAM_QUEUE_MAX <= FEED_RING_FRAMES
+assert EVENT_BYTES_MAX + HEADER_BYTES_MAX <= RECENT_BYTES_MAX
 assert 2 * SOCKET_MESSAGE_BYTES_MAX <= SOCKET_BYTES_AT_ONCE_MAX
 assert STREAM_SUBJECT_CLIENTS_MAX < STREAM_CLIENTS_MAX < FEED_CHANNELS_MAX

@@ -15,12 +15,12 @@ from jilnode.http.visible import Filter, Seer, StreamEntry
 from jilnode.http.wires import Wire
 from jilnode.kernel.entry import Entry
 from jilnode.kernel.errors import Rejected
+from jilnode.limits import STREAM_READ_ENTRIES
 
 __all__ = ("EventStream", "filter_of", "position_of")
 
 _log = logging.getLogger(__name__)
 
-PAGE_ENTRIES = 500
 _POSITION = re.compile(r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(\d{1,18})/(\d{1,18})")
 
 
@@ -47,14 +47,15 @@ class EventStream:
                     if not live:
                         await self._catch_up(wire, client, wanted, start, first, sent)
                     async for batch in client.batches():
-                        frames = [
+                        if not batch:
+                            await wire.send([])
+                        frames = (
                             frame
                             for opened in batch
                             if sent.get(opened.entry.source, (-1, -1)) < (opened.entry.epoch, opened.entry.sequence)
                             and (frame := self._seer.frame(opened, principal, wanted)) is not None
-                        ]
-                        if frames or not batch:
-                            await wire.send(frames)
+                        )
+                        await client.send(wire, frames)
             finally:
                 self._leave(client)
 
@@ -78,8 +79,10 @@ class EventStream:
                 frame = self._seer.frame(await self._seer.opened(entry), client.principal, wanted)
                 if frame is not None:
                     frames.append(frame)
-            await wire.send(frames)
-            if len(page) < PAGE_ENTRIES:
+            if not frames:
+                await wire.send([])
+            await client.send(wire, frames)
+            if len(page) < STREAM_READ_ENTRIES:
                 if joined:
                     return
                 self._join(client)
@@ -88,7 +91,7 @@ class EventStream:
 
     async def _page(self, start: Position | None) -> list[Entry]:
         try:
-            return await self._feed.after(start, PAGE_ENTRIES)
+            return await self._feed.after(start, STREAM_READ_ENTRIES)
         except LookupError as error:
             raise Rejected("position_gone", "This node's journal does not have that entry.", status=410) from error
 

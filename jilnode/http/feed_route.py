@@ -88,9 +88,11 @@ class FeedRoute:
 
     async def _follow(self, wire: Wire, client: StreamClient[StreamFrame], frames: list[StreamFrame]) -> None:
         async with client.over(wire):
-            await wire.send(frames)
+            await client.send(wire, frames)
             async for batch in client.batches():
-                await wire.send(batch)
+                if not batch:
+                    await wire.send([])
+                await client.send(wire, batch)
 
     async def _closed(self, principal: Principal, context: QueryContext, params: Any) -> None:
         """Submits what is due when the stream has ended; again, while the node says that it is not final."""

@@ -7,13 +7,19 @@ was.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from jilnode.http.auth import Principal
+from jilnode.http.frames import StreamFrame
 from jilnode.http.wires import ClientGoneError, Wire
 from jilnode.kernel.errors import Rejected
-from jilnode.limits import STREAM_CLIENTS_MAX, STREAM_QUEUE_MAX, STREAM_SUBJECT_CLIENTS_MAX
+from jilnode.limits import (
+    STREAM_CLIENTS_MAX,
+    STREAM_PIECE_BYTES,
+    STREAM_QUEUE_MAX,
+    STREAM_SUBJECT_CLIENTS_MAX,
+)
 
 __all__ = ("HEARTBEAT_S", "StreamClient", "Streams")
 
@@ -67,6 +73,21 @@ class StreamClient(Generic[T]):
             self.check()
             batch, self._waiting = self._waiting, []
             yield batch
+
+    async def send(self, wire: Wire, frames: Iterable[StreamFrame]) -> None:
+        """Piece by piece. A frame is made when those before its piece are on their way, for all that waits may be much
+        more than one should hold in memory for a client, and than it can read in the time that it has for a piece."""
+        piece: list[StreamFrame] = []
+        size = 0
+        for frame in frames:
+            piece.append(frame)
+            size += len(frame.data)
+            if size >= STREAM_PIECE_BYTES:
+                await wire.send(piece)
+                self.check()
+                piece, size = [], 0
+        if piece:
+            await wire.send(piece)
 
     @contextlib.asynccontextmanager
     async def over(self, wire: Wire) -> AsyncGenerator[None, None]:

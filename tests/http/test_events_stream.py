@@ -22,6 +22,7 @@ from jilnode.kernel.codec import encode_row, encode_section
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.image import Image
 from jilnode.kernel.table import Table
+from jilnode.limits import STREAM_PIECE_BYTES, STREAM_READ_ENTRIES
 from tests.http.kit import MODULE, NOTES, SOURCE, FakeFeed, FakeWriter, Note, app_of, bearer, client_of, entry_of
 
 FAR = 4e9
@@ -34,6 +35,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.text = b""
+        self.pieces: list[int] = []
         self.ended = False
         self.taking = asyncio.Event()
         self.taking.set()
@@ -45,6 +47,7 @@ class Reader:
         await self.taking.wait()
         if message["type"] == "http.response.body":
             self.text += message["body"]
+            self.pieces.append(len(message["body"]))
             self.ended = not message["more_body"]
         self._changed.set()
 
@@ -199,6 +202,60 @@ async def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyP
     async with asyncio.timeout(5):
         await task
     assert streams.count == 0
+
+
+class Counting(Seer):
+    """Counts what is made for clients."""
+
+    made = 0
+
+    def frame(self, *asked: Any) -> StreamFrame | None:
+        self.made += 1
+        return super().frame(*asked)
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_who_does_not_read_holds_no_more_than_a_piece(live: bool) -> None:
+    """However much waits for it, and however large each of it is."""
+    feed, seer = FakeFeed(), Counting([MODULE], FakeWriter().image)
+    stream = EventStream(Streams(), feed, seer)
+    large = "x" * (STREAM_PIECE_BYTES // 4)
+    if live:
+        async with following(feed, stream=stream) as (slow, _), following(feed, stream=stream) as (quick, _):
+            slow.taking.clear()
+            for number in range(40):
+                feed.add("kestrel", f"{large}t{number}.")
+                await quick.until(f"t{number}.")
+            # One is on its way since the first came; the others wait.
+            assert seer.made == 40 + 1
+            slow.pieces.clear()
+            slow.taking.set()
+            await slow.until("t39.")
+    else:
+        for number in range(STREAM_READ_ENTRIES * 2 + 1):
+            feed.add("kestrel", f"{large}t{number}.")
+        async with following(feed, stream=stream, live=False) as (slow, _):
+            await slow.until(f"t{STREAM_READ_ENTRIES * 2}.")
+    assert max(slow.pieces) < STREAM_PIECE_BYTES * 2
+    assert slow.numbers() == list(range(len(feed.journal)))
+
+
+async def test_a_piece_that_is_on_its_way_does_not_keep_a_stream_from_its_end() -> None:
+    feed = FakeFeed()
+    for number in range(STREAM_READ_ENTRIES - 1):
+        feed.add("kestrel", "x" * STREAM_PIECE_BYTES + f"t{number}.")
+    streams, reader = Streams(), Reader()
+
+    async def send(message: Any) -> None:
+        await reader.send(message)
+        if len(reader.pieces) == 3:
+            streams.close()
+
+    async with asyncio.timeout(5):
+        wire = EventStreamWire(reader.receive, send)
+        await stream_of(feed, streams).serve(wire, KESTREL, Filter(), None, False)
+    assert reader.text.endswith(b"event: closing\ndata: {}\n\n")
+    assert len(reader.pieces) == 4
 
 
 async def test_when_the_feed_runs_over_everybody_resumes() -> None:
