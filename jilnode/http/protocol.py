@@ -207,6 +207,7 @@ class _BoundedProtocol(HotProtocol):
                 "trace_id": new_trace_id(),
             }
             body = msgspec.json.encode(problem)
+            header += b"".join([b"%b: %b\r\n" % default for default in self.server_state.default_headers])
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
                 b"connection: close\r\n%b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), header, body)

@@ -6,6 +6,7 @@ this.
 """
 
 import logging
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +39,9 @@ class _Handshake(ServerProtocol):
             refusal = Rejected("bad_request", f"Not a handshake of RFC 6455, or too large: {_FORM}.", status=400)
         reply = self.book.reply_to(refusal, new_trace_id())
         headers = Headers((name.decode(), value.decode()) for name, value in reply.headers)
+        # Who speaks another version learns which one is spoken here (RFC 6455, 4.2.2).
+        headers["Sec-WebSocket-Version"] = "13"
+        headers["Date"] = formatdate(usegmt=True)
         headers["Connection"] = "close"
         headers["Content-Length"] = str(len(reply.body))
         return Response(reply.status, HTTPStatus(reply.status).phrase, headers, reply.body)

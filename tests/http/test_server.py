@@ -141,6 +141,8 @@ async def test_what_is_not_http_is_refused(request_text: str) -> None:
     async with served() as server:
         answer = await ask(server, request_text)
         assert (status(answer), b'"code":"bad_request"' in answer) == (400, True)
+        # An origin that has a clock says when (RFC 9110, 6.6.1).
+        assert answer.count(b"\r\ndate: ") == 1
 
 
 @pytest.mark.parametrize("spelling", ["/v1/notes", "/v1/note%73"])

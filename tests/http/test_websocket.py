@@ -130,6 +130,10 @@ async def test_what_is_no_handshake_is_a_problem(
         answer = await ask(server, request_text)
         assert (status(answer), b'"type":"/problems/' in answer) == (code, True)
         assert answer.count(b"HTTP/1.1 ") == 1
+        # Once: who speaks another version learns which one is spoken here.
+        read = answer.lower()
+        assert read.count(b"\r\ndate: ") == 1
+        assert read.count(b"\r\nsec-websocket-version: 13\r\n") == (b"rfc 6455" in read)
         await eventually(lambda: not server._server.server_state.connections)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
