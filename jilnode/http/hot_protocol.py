@@ -117,6 +117,10 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = []
         self.idle_since = 0.0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # The parser leaves the white space behind a value to others (RFC 9112, 5.1).
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         if self._asks_in_vain():
             return

@@ -66,6 +66,15 @@ async def test_a_write_and_a_read() -> None:
         assert status(answer) == 200
 
 
+@pytest.mark.parametrize("spelling", ["/v1/notes", "/v1/note%73"])
+async def test_white_space_around_a_header_is_not_of_it(spelling: str) -> None:
+    async with served() as server:
+        head = HEAD.replace("/v1/notes", spelling).replace(": ", ":  \t").replace("\r\n", " \t \r\n")
+        request = head.replace(" HTTP/1.1 \t ", " HTTP/1.1") + f"{CLOSE}Content-Length: 16 \r\n\r\n"
+        answer = await ask(server, request, '{"text":"hello"}')
+        assert status(answer) == 201
+
+
 async def test_headers_that_are_too_large() -> None:
     async with served(Bounds(header_bytes=4096)) as server:
         one = f"GET /healthz HTTP/1.1\r\nHost: n\r\nX: {'a' * 5000}\r\n\r\n"
