@@ -6,7 +6,7 @@ version is pinned and tests/http/test_hot_protocol.py holds it to this.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -67,12 +67,37 @@ class _HotCycle:
         self._protocol.answer(self, reply)
 
 
+class _PatientTransport:
+    """A connection as uvicorn's cycle has it. Where the request still comes in, its end waits until that is here, for
+    it would be reset under the answer."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: "HotProtocol", cycle: Any) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        if self._cycle.more_body:
+            self._protocol.ending = True
+        else:
+            self._protocol.transport.close()
+
+
 class HotProtocol(HttpToolsProtocol):
     routes: Mapping[bytes, HotRoute] = {}
     """By the target of the request line, exactly as it stands there."""
     book: ProblemBook
     idle_since = 0.0
     """When the last hot answer was given; 0 while a request is coming in."""
+    ending = False
+    """Once the request that is answered already is here."""
     _host = b""
     """Of the last request that was looked at."""
 
@@ -139,7 +164,11 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
+        before = self.cycle
         super().on_headers_complete()
+        cycle = self.cycle
+        if cycle is not before:
+            cycle.transport = cast(Any, _PatientTransport(self, cycle))
 
     def _has_its_form(self) -> bool:
         fault = fault_of(self.headers, self.parser.get_http_version())
@@ -176,13 +205,15 @@ class HotProtocol(HttpToolsProtocol):
     @property
     def answered_early(self) -> bool:
         cycle: Any = self.cycle
-        return type(cycle) is _HotCycle and cycle.response_complete
+        return self.ending or (type(cycle) is _HotCycle and cycle.response_complete)
 
     def on_message_complete(self) -> None:
         if self._asks_in_vain():
             return
         cycle: Any = self.cycle
-        if type(cycle) is not _HotCycle or self.parser.should_upgrade():
+        if self.ending:
+            self.transport.close()
+        elif type(cycle) is not _HotCycle or self.parser.should_upgrade():
             # A handshake has no cycle: this one is of a request before it.
             super().on_message_complete()
         elif cycle.response_complete:

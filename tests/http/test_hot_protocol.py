@@ -121,10 +121,15 @@ async def test_other_methods_at_a_hot_address() -> None:
         assert (status(answer), b"allow: " in answer) == (405, True)
 
 
-async def test_a_body_that_is_too_large_is_read_away_so_that_the_answer_arrives() -> None:
+@pytest.mark.parametrize("path", ["/v1/notes", "/v1/notes/batch"])
+@pytest.mark.parametrize("framing", ["Content-Length: 10000000", "Transfer-Encoding: chunked"])
+async def test_a_body_that_is_too_large_is_read_away_so_that_the_answer_arrives(path: str, framing: str) -> None:
     writer = FakeWriter()
     async with served(writer=writer) as server:
-        answer = await ask(server, HEAD, f"Content-Length: {10_000_000}\r\n\r\n", b" " * 10_000_000)
+        body = b" " * 10_000_000
+        if framing.endswith("chunked"):
+            body = b"989680\r\n" + body + b"\r\n0\r\n\r\n"
+        answer = await ask(server, HEAD.replace("/v1/notes", path) + f"{CLOSE}{framing}\r\n\r\n", body)
         assert (status(answer), b"body_too_large" in answer) == (413, True)
         assert writer.submissions == []
 
