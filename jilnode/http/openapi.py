@@ -13,7 +13,7 @@ from jilnode.http.assembly import resource_of
 from jilnode.http.etags import ETAG_PATTERN
 from jilnode.http.parameters import path_names
 from jilnode.http.problems import ProblemBook
-from jilnode.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX
+from jilnode.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_CHARS_MAX, PAGE_ITEMS_MAX
 from jilnode.module import Feed, Module, Query, Write
 
 __all__ = ("Problem", "openapi_document", "template_of")
@@ -223,7 +223,7 @@ def _parameters(route: Query | Feed) -> list[dict[str, Any]]:
     (_,), components = msgspec.json.schema_components([route.params], ref_template=_REFERENCE)
     schema = components[route.params.__name__]
     return _path_parameters(route.path, schema["properties"]) + [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _sendable(kind)}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _bounded(name, kind)}
         for name, kind in schema["properties"].items()
         if name not in in_path
     ]
@@ -239,6 +239,14 @@ def _path_parameters(path: str, schemas: Mapping[str, Any] | None = None) -> lis
         {"name": name, "in": "path", "required": True, "schema": (schemas or {}).get(name, {"type": "string"})}
         for name in path_names(path)
     ]
+
+
+def _bounded(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """As it is read (``ParameterReader``): of a page's size the bounds are everybody's."""
+    sendable = _sendable(schema)
+    if name == "limit" and sendable.get("type") == "integer":
+        return {**sendable, "minimum": 1, "maximum": PAGE_ITEMS_MAX}
+    return sendable
 
 
 def _sendable(schema: dict[str, Any]) -> dict[str, Any]:

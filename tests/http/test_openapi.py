@@ -13,6 +13,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from jilnode.limits import PAGE_ITEMS_MAX
 from tests.http.kit import FakeWriter, app_of, bearer, client_of
 
 APP = app_of(FakeWriter(), metrics_public=True)
@@ -51,6 +52,16 @@ async def test_the_document() -> None:
     jsonschema_rs.meta.validate(schema)
     for name in re.findall(r'"#/components/schemas/(\w+)"', str(document).replace("'", '"')):
         assert name in document["components"]["schemas"]
+
+
+async def test_a_page_s_size_has_the_bounds_that_are_kept() -> None:
+    async with client_of(app_of()) as client:
+        operation = (await client.get("/openapi.json")).json()["paths"]["/v1/notes"]["get"]
+        (limit,) = [one["schema"] for one in operation["parameters"] if one["name"] == "limit"]
+        assert limit == {"type": "integer", "default": 50, "minimum": 1, "maximum": PAGE_ITEMS_MAX}
+        for size, status in ((0, 400), (1, 200), (PAGE_ITEMS_MAX, 200), (PAGE_ITEMS_MAX + 1, 400)):
+            answer = await client.get(f"/v1/notes?limit={size}", headers=bearer())
+            assert answer.status_code == status
 
 
 async def test_the_page_needs_nobody_else() -> None:
