@@ -11,13 +11,10 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from jilnode.http.body import too_large
 from jilnode.http.fields import fault_of
 from jilnode.http.hot_route import HotRoute
-from jilnode.http.problems import ProblemBook
 from jilnode.http.reply import Headers, Reply
-from jilnode.http.trace import trace_id_of
-from jilnode.limits import BODY_BYTES_MAX
+from jilnode.limits import HOT_BODY_BYTES_MAX
 
 __all__ = ("HotProtocol",)
 
@@ -44,7 +41,6 @@ class _HotCycle:
         "keep_alive",
         "peer",
         "response_complete",
-        "rest",
         "route",
     )
 
@@ -59,7 +55,6 @@ class _HotCycle:
         self.by_name = dict(protocol.headers)
         self.keep_alive = protocol.parser.should_keep_alive()
         self.body = b""
-        self.rest = bytearray()
         self.disconnected = False
         self.response_complete = False
 
@@ -93,7 +88,6 @@ class _PatientTransport:
 class HotProtocol(HttpToolsProtocol):
     routes: Mapping[bytes, HotRoute] = {}
     """By the target of the request line, exactly as it stands there."""
-    book: ProblemBook
     idle_since = 0.0
     """When the last hot answer was given; 0 while a request is coming in."""
     ending = False
@@ -151,13 +145,14 @@ class HotProtocol(HttpToolsProtocol):
             return
         route = self.routes.get(self.url)
         if route is not None and self._is_plain(route):
-            cycle: Any = _HotCycle(self, route)
-            self.cycle = cycle
-            # Nearly every request names one host, the one before it did: then there is nothing to look at.
-            known = len(cycle.by_name) == len(self.headers) and cycle.by_name.get(b"host") == self._host
-            if (known or self._has_its_form()) and int(cycle.by_name.get(b"content-length", 0)) > BODY_BYTES_MAX:
-                self._refuse_body(cycle)
-            return
+            hot: Any = _HotCycle(self, route)
+            # Without a length, or with a large one, it goes the long way, where the token is looked at first.
+            if int(hot.by_name.get(b"content-length", HOT_BODY_BYTES_MAX + 1)) <= HOT_BODY_BYTES_MAX:
+                self.cycle = hot
+                # Nearly every request names one host, the one before it did: then there is nothing to look at.
+                if len(hot.by_name) != len(self.headers) or hot.by_name.get(b"host") != self._host:
+                    self._has_its_form()
+                return
         if not self._has_its_form():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -193,19 +188,8 @@ class HotProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is not _HotCycle:
             super().on_body(body)
-        elif not cycle.response_complete:
-            if not cycle.body:
-                cycle.body = body
-            else:
-                # Grown in place: a body may come in a million pieces, and each would have copied all before it.
-                cycle.rest += body
-            if len(cycle.body) + len(cycle.rest) > BODY_BYTES_MAX:
-                self._refuse_body(cycle)
-
-    @property
-    def answered_early(self) -> bool:
-        cycle: Any = self.cycle
-        return self.ending or (type(cycle) is _HotCycle and cycle.response_complete)
+        else:
+            cycle.body = cycle.body + body if cycle.body else body
 
     def on_message_complete(self) -> None:
         if self._asks_in_vain():
@@ -216,20 +200,11 @@ class HotProtocol(HttpToolsProtocol):
         elif type(cycle) is not _HotCycle or self.parser.should_upgrade():
             # A handshake has no cycle: this one is of a request before it.
             super().on_message_complete()
-        elif cycle.response_complete:
-            # It was refused early. Closing at once would have reset the connection under the answer.
-            self.transport.close()
         else:
-            if cycle.rest:
-                cycle.body += cycle.rest
             cycle.route.serve(cycle)
 
-    def _refuse_body(self, cycle: _HotCycle) -> None:
-        self.answer(cycle, self.book.reply_to(too_large(), trace_id_of(cycle.headers)), early=True)
-
-    def answer(self, cycle: _HotCycle, reply: Reply, *, early: bool = False) -> None:
-        """Head and body in one piece; then what uvicorn does after a response. ``early``: the request is still coming
-        in; what comes is thrown away."""
+    def answer(self, cycle: _HotCycle, reply: Reply) -> None:
+        """Head and body in one piece; then what uvicorn does after a response."""
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return
@@ -242,7 +217,7 @@ class HotProtocol(HttpToolsProtocol):
         self.transport.write(
             b"%b%bcontent-length: %d\r\n\r\n%b" % (_STATUS_LINES[reply.status], head, length, reply.body)
         )
-        if not keep_alive and not early:
+        if not keep_alive:
             self.transport.close()
         if self.pipeline:
             self.on_response_complete()

@@ -16,7 +16,7 @@ from jilnode.http.clients import OpenConnections
 from jilnode.http.hot_protocol import HotProtocol
 from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Counter, Metrics
-from jilnode.http.problems import CORE_PROBLEMS, ProblemBook
+from jilnode.http.problems import CORE_PROBLEMS
 from jilnode.http.trace import new_trace_id
 from jilnode.limits import REQUEST_HEADER_BYTES_MAX
 
@@ -47,7 +47,6 @@ def bounded_protocol(
     bounds: Bounds,
     metrics: Metrics,
     hot_routes: Mapping[bytes, HotRoute],
-    problem_book: ProblemBook,
     open_connections: OpenConnections,
 ) -> type[HotProtocol]:
     """The class that uvicorn makes one of for every connection."""
@@ -68,7 +67,6 @@ def bounded_protocol(
         _refused = refused
         _open = open_connections
         routes = hot_routes
-        book = problem_book
 
     return Bounded
 
@@ -163,7 +161,7 @@ class _BoundedProtocol(HotProtocol):
             if self.idle_since and now - self.idle_since > self._bounds.idle_s:
                 self.transport.close()
             return
-        if self.answered_early:
+        if self.ending:
             if now - self._waiting_since > self._bounds.linger_s:
                 self.transport.close()
             return

@@ -64,9 +64,7 @@ class HttpServer:
         self._config = uvicorn.Config(
             app,
             # Handed over as a bound socket: uvicorn ends the process when it can't bind.
-            http=bounded_protocol(
-                self._bounds, app.parts.metrics, app.hot_routes, app.book, OpenConnections(app.addresses)
-            ),
+            http=bounded_protocol(self._bounds, app.parts.metrics, app.hot_routes, OpenConnections(app.addresses)),
             ws=socket_protocol(self._bounds.header_s, app.book),
             ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
             ws_ping_interval=HEARTBEAT_S,

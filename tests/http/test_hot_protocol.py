@@ -8,6 +8,7 @@ import pytest
 
 from jilnode.http.protocol import Bounds
 from jilnode.kernel.command import Submission
+from jilnode.limits import HOT_BODY_BYTES_MAX
 from tests.http.kit import FakeFeed, FakeWriter, app_of
 from tests.http.test_server import AUTHORIZATION, HEAD, ask, served, serving, status
 from tests.http.test_websocket import HANDSHAKE
@@ -103,6 +104,17 @@ async def test_a_protocol_that_is_not_spoken_is_as_good_as_not_asked_for(path: s
         answer = await reader.read()
         assert (status(answer), answer.count(b"HTTP/1.1")) == (200, 1)
         assert len(writer.submissions) == 1
+        out.close()
+
+
+@pytest.mark.parametrize("framing", [f"Content-Length: {HOT_BODY_BYTES_MAX + 1}", "Transfer-Encoding: chunked"])
+async def test_nobody_holds_a_large_body_here_without_a_token(framing: str) -> None:
+    """It is refused before it is here."""
+    async with served() as server:
+        reader, out = await asyncio.open_connection("127.0.0.1", server.port)
+        out.write(f"{HEAD.replace(AUTHORIZATION, '')}{framing}\r\n\r\n".encode())
+        answer = await read_answer(reader)
+        assert (status(answer), b"token_missing" in answer) == (401, True)
         out.close()
 
 
