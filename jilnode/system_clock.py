@@ -6,6 +6,9 @@ import time
 __all__ = ("SystemClock", "SystemEntropy")
 
 BUFFER_BYTES = 8192
+# time.monotonic stands still while a machine sleeps: on waking, the wall clock would seem to have been set. Elsewhere
+# than on Linux this one goes on.
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -13,7 +16,7 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def monotonic_us(self) -> int:
-        return time.monotonic_ns() // 1000
+        return time.clock_gettime_ns(_ELAPSED) // 1000
 
 
 class SystemEntropy:
