@@ -29,7 +29,7 @@ from jilnode.http.hot_route import HotRoute
 from jilnode.http.metrics import Metrics
 from jilnode.http.node_routes import NodeRoute, node_routes
 from jilnode.http.openapi import openapi_document, template_of
-from jilnode.http.parameters import decoded_path
+from jilnode.http.parameters import decoded_path, is_alias
 from jilnode.http.ports import EventFeed, Readiness, Ticks, WriterPort
 from jilnode.http.problems import ProblemBook
 from jilnode.http.query_route import QueryRoute
@@ -146,7 +146,11 @@ class NodeApp(Litestar):
             await send(message)
 
         try:
-            await super().__call__(scope, receive, counted)
+            if is_alias(raw_path):
+                nothing = Rejected("not_found", "No such address.", status=404)
+                await send_reply(counted, self.book.reply_to(nothing, trace.trace_id_of(scope["headers"])))
+            else:
+                await super().__call__(scope, receive, counted)
         finally:
             # Without a status the client went away before there was an answer.
             status = status or 499

@@ -10,7 +10,7 @@ from jilnode.http.body import pointer_of
 from jilnode.kernel.errors import Rejected
 from jilnode.limits import INT64_MAX, INT64_MIN, PAGE_ITEMS_MAX
 
-__all__ = ("ParameterReader", "decoded_path", "path_names", "router_path", "whole_segments")
+__all__ = ("ParameterReader", "decoded_path", "is_alias", "path_names", "router_path", "whole_segments")
 
 _PARAMETER = re.compile(r"\{([a-z_]+)(?::(str|path))?\}")
 _ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
@@ -27,7 +27,15 @@ def router_path(path: str) -> str:
 
 def decoded_path(raw_path: bytes) -> str:
     """The path without percent-encoding, but for an encoded slash: row keys hold slashes and must stay one segment."""
-    return "%2F".join(unquote(part) for part in _ENCODED_SLASH.split(raw_path.decode("ascii")))
+    # What is encoded twice stays so once: it is no slash.
+    parts = [unquote(part).replace("%2F", "%252F") for part in _ENCODED_SLASH.split(raw_path.decode("ascii"))]
+    return "%2F".join(parts)
+
+
+def is_alias(raw_path: bytes) -> bool:
+    """Whether the framework would take it for another path, without its empty segments: whoever guards this node by
+    addresses would not."""
+    return b"//" in raw_path or (len(raw_path) > 1 and raw_path.endswith(b"/"))
 
 
 def whole_segments(parameters: dict[str, Any]) -> dict[str, str]:

@@ -70,6 +70,16 @@ async def test_unknown_address_and_method(routed: Client) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
+@pytest.mark.parametrize(
+    "spelling", ["//v1/notes", "/v1//notes", "/v1/notes/", "/v1/notes/ch-zug-01%2F1/", "/v1/notes/ch-zug-01%252F1"]
+)
+async def test_an_address_has_one_spelling(routed: Client, spelling: str) -> None:
+    """Whoever guards this node by addresses must not be passed by another spelling of one."""
+    await routed.post("/v1/notes", content=b'{"text":"a"}', headers={**HEADERS, **bearer()})
+    answer = await routed.request("GET", f"http://node{spelling}", headers=bearer())
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
 async def test_the_list_holds_the_core_and_the_modules(routed: Client) -> None:
     listed = {kind["code"]: kind for kind in (await routed.get("/problems")).json()}
     assert {kind.code for kind in CORE_PROBLEMS} <= listed.keys()

@@ -69,4 +69,4 @@ async def test_a_module_s_own_problem(noted: Client, writer: FakeWriter) -> None
 
 
 def test_a_path_keeps_its_encoded_slashes() -> None:
-    assert decoded_path(b"/a%20b/c%2Fd%2fe%252F") == "/a b/c%2Fd%2Fe%2F"
+    assert decoded_path(b"/a%20b/c%2Fd%2fe%252F") == "/a b/c%2Fd%2Fe%252F"
