@@ -59,7 +59,7 @@ def main() -> int:
             print(f"scripts/compile: {reason}", file=sys.stderr)
             return 1
         modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["jilnode"]["compiled"]
-        print(f"scripts/compile: compiling {len(modules)} modules, which takes a minute", file=sys.stderr)
+        print(f"scripts/compile: compiling {len(modules)} modules, which takes a minute or more", file=sys.stderr)
         began = time.monotonic()
         fresh = directory.with_name(f"{directory.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
