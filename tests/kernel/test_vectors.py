@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -118,17 +120,82 @@ def test_seals():
         key.verify(data[4:], f"{text}\n".encode())
 
 
+def mark(*parts: str) -> str:
+    data = b"".join(len(part.encode()).to_bytes(8, "big") + part.encode() for part in parts)
+    return hashlib.sha256(data).hexdigest()
+
+
 def test_state_digest():
     state = load("digest.json")
     total = 0
     for row in state["rows"]:
-        parts = [row[name] for name in ("table", "key", "owner")]
-        parts += [str(row["epoch"]), str(row["sequence"]), row["doc"]]
-        data = b"".join(len(part.encode()).to_bytes(8, "big") + part.encode() for part in parts)
-        mark = hashlib.sha256(data).hexdigest()
-        assert mark == row["mark"]
-        total = (total + int(mark, 16)) % 2**256
+        found = mark(row["table"], row["key"], row["owner"], str(row["epoch"]), str(row["sequence"]), row["doc"])
+        assert found == row["mark"]
+        total = (total + int(found, 16)) % 2**256
     assert f"{total:064x}" == state["state_digest"]
+
+
+def sections_of(value: str, header: dict[str, Any]) -> dict[str, str]:
+    """Each section's exact text; they stand in the order of their names."""
+    found, rest = {}, value[len(slice_header(value)) + len('{"header":,"sections":{') :]
+    for name in sorted(header.get("sections", {})):
+        start = rest.index(f'"{name}":') + len(f'"{name}":')
+        text = rest[start:].encode()[: header["sections"][name]["length"]]
+        assert hashlib.sha256(b"jil/section/v1\x00" + text).hexdigest() == header["sections"][name]["hash"]
+        found[name] = text.decode()
+        rest = rest[start + len(found[name]) :]
+    return found
+
+
+def documents(section: str) -> list[tuple[str, str, str | None]]:
+    """(table, key, the document's exact text; None where the row is deleted). Here no text holds a brace."""
+    rows = json.loads(section)["data"]
+    texts = [text if text != "null" else None for text in re.findall(r'"doc":(\{.*?\}|null)\}', section)]
+    return [(row["table"], row["key"], text) for row, text in zip(rows, texts, strict=True)]
+
+
+def test_a_changed_key_a_second_epoch_and_a_section_of_its_own():
+    known = load("epochs.json")
+    keys = [bytes.fromhex(key) for key in known["public_keys"]]
+    leaves: dict[str, list[bytes]] = {}
+    rows: dict[tuple[str, str], str] = {}
+    ends: dict[int, list[object]] = {}
+    last: dict[str, Any] = {}
+    sealed_by = keys[:1]
+    outcomes, memos = [], []
+    for record in records("epochs.jsonl"):
+        if record["type"] == "jil.entry":
+            text = slice_header(record["value"])
+            last = json.loads(text)
+            epoch, sequence = last["epoch"], last["sequence"]
+            leaves.setdefault(f"jil/dev/ch-zug-01/{epoch}", []).append(leaf(text))
+            for name, section in sections_of(record["value"], last).items():
+                memos += [section] if name == "memo" else []
+                for table, key, doc in documents(section):
+                    rows.pop((table, key), None)
+                    if doc is not None:
+                        rows[table, key] = mark(table, key, "ch-zug-01", str(epoch), str(sequence), doc)
+                        if table == "kernel.source" and sequence == 0 and epoch:
+                            assert json.loads(doc)["previous"] == ends[epoch - 1]
+                            assert json.loads(doc)["public_key"] == keys[1].hex()
+            outcomes += [last["outcome"]] if "outcome" in last else []
+            continue
+        note, signatures = record["value"].split("\n\n")
+        origin, size, root = note.split("\n")
+        assert (int(size), base64.b64decode(root)) == (len(leaves[origin]), merkle_root(leaves[origin]))
+        sealed_by = keys if last["type"] == "kernel.key.rotated" else sealed_by
+        for key, signature in zip(sealed_by, signatures.strip("\n").split("\n"), strict=True):
+            blob = base64.b64decode(signature.split(" ")[2])
+            Ed25519PublicKey.from_public_bytes(key).verify(blob[4:], f"{note}\n".encode())
+        sealed_by = sealed_by[-1:]
+        ends[last["epoch"]] = [last["epoch"], int(size), base64.b64decode(root).hex()]
+    total = sum(int(found, 16) for found in rows.values()) % 2**256
+    assert f"{total:064x}" == known["state_digest"]
+    assert [(outcome["class"], outcome["decision"]) for outcome in outcomes] == [
+        (kind, hashlib.sha256(b"jil/decision/v1\x00" + decision["record"].encode()).hexdigest())
+        for kind, decision in zip(("approved", "refused", "approved"), known["decisions"], strict=True)
+    ]
+    assert len(memos) == 2
 
 
 @pytest.mark.parametrize("field", ["event_id", "timestamp", "sections"])

@@ -7,12 +7,14 @@ import asyncio
 import json
 from pathlib import Path
 
+from jilnode.kernel.codec import decision_hash
 from jilnode.kernel.digest import row_mark
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.seal import key_id
 from jilnode.kernel.tree import consistency_proof, inclusion_proof, leaf_hash, root_of
 from jilnode.simulation.ledger import MODULE, Drain, Fill, Move
 from tests.kit.node import TestNode, running
+from tests.kit.vector_epochs import make_epochs
 
 FOLDER = Path(__file__).resolve().parents[2] / "jilnode/events/vectors"
 
@@ -54,7 +56,15 @@ async def make() -> dict[str, str]:
         "key_id": key_id(origin, node.key.public_key).hex(),
     }
     state = {"rows": rows, "state_digest": f"{digest:064x}"}
+    epochs = await make_epochs()
+    verdicts = {
+        "public_keys": epochs.public_keys,
+        "decisions": [{"record": record, "hash": decision_hash(record.encode())} for record in epochs.decisions],
+        "state_digest": epochs.state_digest,
+    }
     return {
+        "epochs.jsonl": "".join(_lines(entries, seals) for entries, seals in epochs.journals),
+        "epochs.json": json.dumps(verdicts, indent=1) + "\n",
         "journal.jsonl": _lines(entries, seals),
         "unchanged.jsonl": await _unchanged(),
         "tree.json": json.dumps(tree, indent=1) + "\n",
