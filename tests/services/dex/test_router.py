@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jilnode.module import QueryContext
-from services.dex.intents import AmendOrder, CancelAll, SetGroup, SetMarketStatus
+from services.dex.intents import CancelAll, SetGroup, SetMarketStatus
 from services.dex.pools.curve import amount_out
 from services.dex.pools.intents import CreatePool, SetPoolStatus
 from services.dex.pools.quoting import sides_of
@@ -242,9 +242,9 @@ async def test_a_part_that_the_market_does_not_take_is_no_part():
     async with pools(market={"min_notional": "50"}) as made:
         maker, trader = await made.exchange.trader("m"), await made.exchange.trader("t")
         await made.add("m", maker, 1_000_000, 100_000_000)
-        order = await made.exchange.order("m", maker, "buy", "0.51", "99.90")
+        await made.exchange.order("m", maker, "buy", "0.61", "99.90")
         assert lanes_of(await dry_run(made, BASE, 100_000, trader))["split"].code == ""
-        await made.run("m", AmendOrder(order.id, "0.10"))
+        await made.exchange.order("t", trader, "sell", "0.51", "99.90")
         assert lanes_of(await dry_run(made, BASE, 100_000, trader))["split"].code == "bad_notional"
         assert (await same(made, trader, BASE, 100_000)).lane == "pool"
 
