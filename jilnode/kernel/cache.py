@@ -195,8 +195,13 @@ class TableCache:
                 totals.totals[value] = total
 
     def load_all(self, found: dict[str, Image]) -> None:
+        """At the start, when nothing is in memory yet. Each queue is sorted once, and not row by row."""
+        moving, self.moving = self.moving, tuple(self.totals.values())
         for key, image in found.items():
             self.set(key, None, image)
+        self.moving = moving
+        for queues in self.ordered.values():
+            queues.load([(key, image.row) for key, image in found.items()])
 
     def undo_batch(self) -> None:
         before, self.before = self.before, {}

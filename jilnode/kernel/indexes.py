@@ -5,7 +5,7 @@ tables that are cached and not resident, equality and sum indexes hold only the 
 not at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
@@ -87,6 +87,16 @@ class OrderedQueues:
             if found is None:
                 found = buckets[now[0]] = SortedList()
             found.add(now[1])
+
+    def load(self, rows: Iterable[tuple[str, Any]]) -> None:
+        """All that there are, into queues that are empty."""
+        found: dict[object, list[tuple[Any, ...]]] = {}
+        for key, row in rows:
+            place = self.place(key, row)
+            if place is not None:
+                found.setdefault(place[0], []).append(place[1])
+        for bucket, places in found.items():
+            self.buckets[bucket] = SortedList(places)
 
     def places(self, bucket: object, beyond: tuple[Any, ...] | None = None) -> Iterator[tuple[Any, ...]]:
         """From the first, or from the first whose order is more than ``beyond``."""
