@@ -12,6 +12,7 @@ from services.dex.module import MODULE as DEX
 from services.wallet.module import MODULE as WALLET
 
 MODULES = (WALLET, DEX)
+OTHER_MUTANTS = {**DESK_MUTANTS, **POOL_MUTANTS, **ROUTE_MUTANTS}
 FOUND_AS = {
     "hold of an expired quote": "alarm",
     # A request that can't end outlives its time, and a tick may say so first, where a clock jumps over both.
@@ -109,25 +110,9 @@ def test_a_broken_rule_of_books_is_found(name):
 
 @pytest.mark.patches
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", DESK_MUTANTS)
-def test_a_broken_rule_of_requests_for_quotes_is_found(name):
-    finding = found(DESK_MUTANTS[name])
-    assert finding.startswith(FOUND_AS[name]), finding
-
-
-@pytest.mark.patches
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", POOL_MUTANTS)
-def test_a_broken_rule_of_pools_is_found(name):
-    finding = found(POOL_MUTANTS[name])
-    assert finding.startswith(FOUND_AS[name]), finding
-
-
-@pytest.mark.patches
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ROUTE_MUTANTS)
-def test_a_broken_rule_of_the_router_is_found(name):
-    finding = found(ROUTE_MUTANTS[name])
+@pytest.mark.parametrize("name", OTHER_MUTANTS)
+def test_a_broken_rule_of_the_desk_of_pools_and_of_the_router_is_found(name):
+    finding = found(OTHER_MUTANTS[name])
     assert finding.startswith(FOUND_AS[name]), finding
 
 
