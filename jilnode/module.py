@@ -1,8 +1,8 @@
 """The service-module contract: the page that a module's author reads.
 
 What is declared is described where it is defined, each in a screen or two: tables, whose key is whose, and indexes in
-``jilnode/kernel/table.py``; beside it commands and reactions in ``command.py``, invariants in ``invariants.py``, and
-the rows that a reply or a feed gets in ``entry_rows.py``.
+``jilnode/kernel/table.py``; beside it commands in ``command.py``, reactions in ``reaction.py``, invariants in
+``invariants.py``, and the rows that a reply or a feed gets in ``entry_rows.py``.
 
 A module is data and pure functions: tables, commands, invariants, reactions and routes. It owns no state beside its
 rows, writes no SQL, emits nothing by hand, and imports only this file, ``jilnode.zone``, ``jilnode.kernel`` types, and
@@ -40,10 +40,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jilnode.kernel.command import Command, Reaction, Submission, Touch
+from jilnode.kernel.command import Command, Submission, Touch
 from jilnode.kernel.entry_rows import EntryRows
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.invariants import Change, Invariant, RowChange
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.review import Action, Verdict
 from jilnode.kernel.rows import Local, Owned
 from jilnode.kernel.table import (

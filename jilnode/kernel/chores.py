@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from jilnode.kernel.command import Reaction, Submission
+from jilnode.kernel.command import Submission
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.errors import Rejected
 from jilnode.kernel.keys import Answer
 from jilnode.kernel.loader import Loader
 from jilnode.kernel.obligations import RETRY_US, Obligations
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
 from jilnode.limits import WRITER_DEADLINES_MAX, WRITER_REACTIONS_MAX
 

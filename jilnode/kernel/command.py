@@ -18,7 +18,7 @@ from jilnode.kernel.review import Action
 from jilnode.kernel.state import Context, State
 from jilnode.kernel.table import Table
 
-__all__ = ("Command", "Reaction", "Submission", "Touch")
+__all__ = ("Command", "Submission", "Touch")
 
 Touch = tuple[Table[Any], str]
 
@@ -39,19 +39,6 @@ class Command:
     touches: Callable[[Any], Iterable[Touch]] | None = None
     review: Callable[[State, Context, Any], Action | None] | None = None
     status: int = 201
-
-
-@dataclass(frozen=True, eq=False)
-class Reaction:
-    """An obligation: a row of ``table`` addressed to a node (``addressed_to(row)``; the field must be searchable as
-    ``to_field``) stays open until that node writes a row of ``answer`` under the same key. ``command(key, row)`` is
-    what this node runs for each open row addressed to it: when it arrives, and again after start, snapshot or
-    release."""
-
-    table: Table[Any]
-    to_field: str
-    answer: Table[Any]
-    command: Callable[[str, Any], msgspec.Struct]
 
 
 class Submission(msgspec.Struct):

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.engine import Engine
 from jilnode.kernel.errors import Missing, Rejected
 from jilnode.kernel.ports import Store, Wanted
+from jilnode.kernel.reaction import Reaction
 from jilnode.limits import COMMAND_RERUNS_MAX
 
 __all__ = ("Loader",)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from jilnode.kernel.cache import TableCache
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.indexes import Moments
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
 from jilnode.limits import OBLIGATIONS_PER_SOURCE_MAX
 

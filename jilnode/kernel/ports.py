@@ -5,14 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.image import Image
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
-
-if TYPE_CHECKING:
-    from jilnode.kernel.command import Reaction
 
 __all__ = ("Clock", "Commit", "Entropy", "Loaded", "Page", "RowWrite", "Store", "Wanted")
 
@@ -109,7 +107,7 @@ class Store(Protocol):
     async def deadlines(self, table: Table[Any], column: str, owner: str) -> dict[str, int]:
         """key -> moment of every row of ``owner`` with a positive deadline."""
 
-    async def open_obligations(self, reaction: "Reaction", to: str, limit: int) -> list[tuple[str, str]]:
+    async def open_obligations(self, reaction: Reaction, to: str, limit: int) -> list[tuple[str, str]]:
         """(key, owner) of rows of the reaction's table addressed to ``to`` that have no answer, in key order, at most
         ``limit`` of each owner: those with the first keys."""
 

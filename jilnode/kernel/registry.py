@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from jilnode.kernel.command import Command, Reaction
+from jilnode.kernel.command import Command
 from jilnode.kernel.invariants import Invariant
 from jilnode.kernel.names import valid_event, valid_module
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.system import COMMANDS, KERNEL_VERSION, TABLES
 from jilnode.kernel.table import Table
 

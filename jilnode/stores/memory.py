@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from heapq import nlargest, nsmallest
 from typing import Any
 
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.errors import CommitFailed, CommitUnknown, LockLost
 from jilnode.kernel.image import Image
 from jilnode.kernel.ports import Commit, Loaded, Page, Wanted
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
 from jilnode.stores.memory_disk import MemoryDisk, MemoryTable, seal_size
 from jilnode.stores.pages import page_end

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.image import Image
 from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
 from jilnode.stores.dialect import Dialect
 from jilnode.stores.pages import page_end

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.entry import Entry, Seal
 from jilnode.kernel.image import Image
 from jilnode.kernel.ports import Loaded, Page, RowWrite, Wanted
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.table import Table
 from jilnode.limits import PAGE_ITEMS_MAX
 from jilnode.stores.dialect import Dialect

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from jilnode.kernel.command import Reaction
 from jilnode.kernel.ports import Store, Wanted
+from jilnode.kernel.reaction import Reaction
 from jilnode.kernel.system import AcceptTail
 from jilnode.kernel.table import Table
 from tests.stores.tables import ANSWERS, REQUESTS, SHARES, SOURCE, Answer, Request, Share, commit_of
