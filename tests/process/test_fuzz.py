@@ -83,7 +83,10 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT).exclude(path=STREAMS)
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_fuzzed(case: schemathesis.Case, node: NodeProcess) -> None:
     headers = {"authorization": f"Bearer {node.token()}"}
-    case.call_and_validate(base_url=node.url, headers=headers, checks=CHECKS)
+    # Of a parameter that is a list of nothing, nothing is sent: there is nothing to refuse.
+    unsent = [] in case.query.values()
+    checks = [check for check in CHECKS if not (unsent and check is negative_data_rejection)]
+    case.call_and_validate(base_url=node.url, headers=headers, checks=checks)
 
 
 def test_the_document_is_the_node_s_own(node: NodeProcess) -> None:
