@@ -57,8 +57,9 @@ def numbered(change: Change) -> str | None:
     """B11: the sequence of a book and the numbers of its trades have no gaps, and nothing happens to an order without
     its book's knowing. Who comes, or wakes, gets a place of this event (B2)."""
     prices: dict[str, dict[int, tuple[int, int, int, int]]] = {}
-    places = _places(change)
-    for key, _, trade in change.rows(TRADES):
+    trades = change.rows(TRADES)
+    places = _places(change) if trades else {}
+    for key, _, trade in trades:
         numbers = prices.setdefault(trade.market, {})
         if trade.number in numbers:
             return f"trade {key} has the number of another"
