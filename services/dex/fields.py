@@ -5,17 +5,22 @@ from contextlib import contextmanager
 
 from jilnode.module import Rejected
 
-__all__ = ("sent_as",)
+__all__ = ("rename", "sent_as")
+
+
+def rename(rejected: Rejected, amount: str, account: str = "/account") -> None:
+    """What the wallet calls ``/amount`` and ``/debit`` this command calls otherwise."""
+    if rejected.field == "/amount":
+        rejected.field = amount
+    elif rejected.field == "/debit":
+        rejected.field = account
 
 
 @contextmanager
 def sent_as(amount: str, account: str = "/account") -> Iterator[None]:
-    """What the wallet calls ``/amount`` and ``/debit`` this command calls otherwise."""
+    """For all of a command that is not so often asked for that entering this counts."""
     try:
         yield
     except Rejected as rejected:
-        if rejected.field == "/amount":
-            rejected.field = amount
-        elif rejected.field == "/debit":
-            rejected.field = account
+        rename(rejected, amount, account)
         raise

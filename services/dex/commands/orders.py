@@ -1,6 +1,6 @@
 """Orders: placed, cancelled, lowered, replaced, expired."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -10,6 +10,7 @@ from jilnode.limits import INT64_MAX
 from jilnode.module import Action, Rejected
 from services.dex.commands.desk import Desk, Floor
 from services.dex.commands.markets import market_of
+from services.dex.fields import rename
 from services.dex.intents import AmendOrder, CancelOrder, ExpireOrder, PlaceOrder, ReplaceOrder
 from services.dex.matching import PREVENTIONS
 from services.dex.prices import check_quantity, notional, parse_price
@@ -47,8 +48,6 @@ GOOD_TILL_DAYS_MAX: Final = 90
 OPEN_ORDERS_MAX: Final = 10_000
 """Of one account, at this node."""
 CLIENT_ID_CHARS_MAX: Final = 36
-FIELDS: Final[Mapping[str | None, str]] = {"/amount": "/quantity", "/debit": "/account"}
-"""What the wallet calls what an order calls otherwise."""
 
 
 def place(state: State, context: Context, command: PlaceOrder) -> None:
@@ -72,7 +71,7 @@ def place_at(desk: Desk, key: str, command: PlaceOrder, *, quoting: bool = False
             whole=order.time_in_force == "fok",
         )
     except Rejected as rejected:
-        rejected.field = FIELDS.get(rejected.field, rejected.field)
+        rename(rejected, "/quantity")
         raise
 
 
